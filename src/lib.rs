@@ -1,0 +1,7 @@
+//! `ostree-seal`: tamper-evident OSTree and bootc systems. This is the table of contents.
+//!
+//! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
+
+pub mod tree; // a file system as plain data
+
+pub mod cli; // the command line; the only code that prints
