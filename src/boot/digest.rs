@@ -22,20 +22,26 @@ pub enum ParseDigestError {
 impl Digest {
     /// The digest that 64 lower-case hex digits spell.
     pub fn from_hex(hex: &[u8]) -> Result<Self, ParseDigestError> {
-        if hex.len() != 64 {
-            return Err(ParseDigestError::Length(hex.len()));
-        }
         let mut bytes = [0; 32];
-        for (position, digit) in hex.iter().enumerate() {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'f' => digit - b'a' + 10,
-                _ => return Err(ParseDigestError::NotLowerHex(position)),
-            };
-            bytes[position / 2] = bytes[position / 2] << 4 | value;
-        }
+        lower_hex(hex, &mut bytes)?;
         Ok(Self(bytes))
     }
+}
+
+/// Decodes lower-case hex into exactly as many bytes as there is room for.
+pub(crate) fn lower_hex(hex: &[u8], bytes: &mut [u8]) -> Result<(), ParseDigestError> {
+    if hex.len() != 2 * bytes.len() {
+        return Err(ParseDigestError::Length(hex.len()));
+    }
+    for (position, digit) in hex.iter().enumerate() {
+        let value = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return Err(ParseDigestError::NotLowerHex(position)),
+        };
+        bytes[position / 2] = bytes[position / 2] << 4 | value;
+    }
+    Ok(())
 }
 
 impl FromStr for Digest {

@@ -1,7 +1,13 @@
 //! All that runs before the root is trusted, as a library: the deploy step and `ostree-seal verify` call the
-//! same functions as the initramfs. Nothing here links glib, libostree or OpenSSL.
+//! same functions as the initramfs. Nothing here links glib, libostree or OpenSSL. Formats and threat model: README.md.
 
+pub mod check; // image + evidence + policy -> VerifiedImage, or why not
 pub mod digest; // the fs-verity digest of a file, as a type
-pub mod verity; // the digest as the kernel measures it
+pub mod evidence; // the bytes that speak for an image
+pub mod names; // a product, a commit id
+pub mod policy; // which keys may vouch, for what, and from which index on
+pub mod refusal; // why not
+pub mod verity;
+pub mod vkey; // a public key // the digest as the kernel measures it
 
 mod sys; // the only unsafe code

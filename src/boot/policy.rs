@@ -1,0 +1,133 @@
+//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::names::Product;
+use crate::refusal::Refusal;
+use crate::vkey::{KeyId, Vkey, VkeyError};
+
+/// What is asked of the root: an image that trusted keys vouch for, or nothing. There is no third way and no switch
+/// between the two but `mode` in `policy.conf`.
+#[derive(Debug, Clone)]
+pub enum Policy {
+    /// `mode = sealed`.
+    Sealed(SealedPolicy),
+    /// `mode = unsealed`.
+    Unsealed(Unsealed),
+}
+
+/// A kind of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A signed note.
+    Note,
+    /// A signed commit that holds the image's digest.
+    Commit,
+}
+
+/// The demands of a sealed system. Only a policy file that was read whole and understood whole makes one.
+#[derive(Debug, Clone)]
+pub struct SealedPolicy {
+    pub(crate) path: PathBuf,
+    pub(crate) product: Option<Product>,
+    pub(crate) accept: Vec<Kind>,
+    pub(crate) threshold: usize,
+    pub(crate) minimum_index: u64,
+    pub(crate) trusted: Vec<Vkey>,
+    pub(crate) revoked: Vec<Vkey>,
+    pub(crate) skipped: Vec<SkippedKey>,
+}
+
+/// Leave to mount without a check. Only a policy file that says `mode = unsealed` gives it.
+#[derive(Debug, Clone)]
+pub struct Unsealed {
+    path: PathBuf,
+}
+
+/// A key file that was found and doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedKey {
+    /// The file.
+    pub path: PathBuf,
+    /// Why its key doesn't count.
+    pub reason: SkippedKeyReason,
+}
+
+/// Why the key in a file doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SkippedKeyReason {
+    /// It could not be understood, or is of an unknown type.
+    NotUsable(VkeyError),
+    /// The file's name does not end in `.vkey`.
+    Name,
+    /// Its public bytes are in `revoked.d`.
+    Revoked(KeyId),
+    /// Its public bytes are those of another trusted key.
+    SameKey(KeyId),
+}
+
+impl Policy {
+    /// Reads a directory with `policy.conf`, `trusted.d` and `revoked.d`, in the initramfs `/usr/lib/ostree-seal`.
+    pub fn load(directory: &Path) -> Result<Self, Refusal> {
+        Err(Refusal::PolicyMissing { path: directory.join("policy.conf") })
+    }
+}
+
+impl SealedPolicy {
+    /// The policy file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The only product that is accepted; any, if there is none.
+    pub fn product(&self) -> Option<&Product> {
+        self.product.as_ref()
+    }
+
+    /// Whether evidence of this kind counts.
+    pub fn accepts(&self, kind: Kind) -> bool {
+        self.accept.contains(&kind)
+    }
+
+    /// How many different trusted keys must have signed, at least 1.
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
+
+    /// The lowest index that is accepted.
+    pub fn minimum_index(&self) -> u64 {
+        self.minimum_index
+    }
+
+    /// The keys that count, each public key once, none revoked.
+    pub fn trusted(&self) -> &[Vkey] {
+        &self.trusted
+    }
+
+    /// The keys that never count.
+    pub fn revoked(&self) -> &[Vkey] {
+        &self.revoked
+    }
+
+    /// The key files that don't count, each with the reason, for the journal.
+    pub fn skipped(&self) -> &[SkippedKey] {
+        &self.skipped
+    }
+}
+
+impl Unsealed {
+    /// The policy file that says so.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Commit => "commit",
+        })
+    }
+}
