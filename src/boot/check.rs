@@ -4,13 +4,15 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use crate::commit::{self, Commit};
 use crate::digest::Digest;
-use crate::evidence::Evidence;
+use crate::evidence::{CommitObject, Evidence, Subject};
 use crate::names::{CommitId, Product};
+use crate::note::{Note, NoteSignature, SIGNATURES_MAX, Statement, shortened};
 use crate::policy::{Kind, SealedPolicy};
 use crate::refusal::Refusal;
 use crate::verity;
-use crate::vkey::KeyId;
+use crate::vkey::{KeyId, Vkey};
 
 /// An open image with the digest that the kernel enforces on it. Not yet checked against anything.
 #[derive(Debug)]
@@ -55,8 +57,8 @@ pub struct Report {
 /// A signature that was there and did not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedSignature {
-    /// The key, as the signature names it; a signature in a commit names none.
-    pub key: Option<KeyId>,
+    /// The key, as far as the signature names it or is known to be its: `NAME+HASH`, or only a name.
+    pub key: Option<String>,
     /// Why it did not count.
     pub reason: SkippedReason,
 }
@@ -121,9 +123,9 @@ impl ComputedDigest {
 }
 
 /// The whole check, and what it found out on the way.
-fn examine(digest: Digest, _: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
-    let report = Report {
-        found: digest,
+fn examine(found: Digest, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
+    let mut report = Report {
+        found,
         expected: None,
         kind: None,
         product: None,
@@ -132,7 +134,238 @@ fn examine(digest: Digest, _: &Evidence, policy: &SealedPolicy) -> (Report, Resu
         counted: Vec::new(),
         skipped: Vec::new(),
     };
-    (report, Err(Refusal::NoEvidence { accepted: policy.accept.clone() }))
+    let verdict = decide(&mut report, evidence, policy);
+    (report, verdict)
+}
+
+/// A note decides if there is one and the policy accepts notes. One that fails is not made good by a signed commit:
+/// the person who reads the refusal must see what is wrong with the evidence that was meant to count.
+fn decide(report: &mut Report, evidence: &Evidence, policy: &SealedPolicy) -> Result<(), Refusal> {
+    let note = evidence.note.as_deref().filter(|_| policy.accepts(Kind::Note));
+    let commit = evidence.commit.as_ref().filter(|_| policy.accepts(Kind::Commit));
+    match (note, evidence.subject, commit) {
+        (Some(note), ..) => check_note(report, note, evidence, policy),
+        (None, Subject::Commit(id), Some(commit)) => check_commit(report, (id, commit), evidence, policy),
+        _ => Err(Refusal::NoEvidence { accepted: policy.accept.clone() }),
+    }
+}
+
+fn check_note(
+    report: &mut Report,
+    note: &[u8],
+    evidence: &Evidence,
+    policy: &SealedPolicy,
+) -> Result<(), Refusal> {
+    report.kind = Some(Kind::Note);
+    let note = Note::parse(note).map_err(Refusal::NoteMalformed)?;
+    let mut tally = Tally::new(policy);
+    for signature in &note.signatures {
+        tally.add_named(note.text.as_bytes(), signature)?;
+    }
+    tally.close(Kind::Note, report)?;
+    let Statement { product, image, index, commit } = note.statement;
+    report.commit = commit;
+    check_claim(report, Claim { product: Some(product), index: Some(index), digest: image }, policy)?;
+    match (commit, evidence.subject) {
+        (Some(named), Subject::Commit(id)) if named != id && !came_with(evidence, id, named) => {
+            Err(Refusal::OtherCommit { note: named, subject: id })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the subject is a container import of the commit `original`.
+fn came_with(evidence: &Evidence, id: CommitId, original: CommitId) -> bool {
+    let Some(object) = evidence.commit.as_ref().filter(|object| commit::id(&object.bytes) == id) else {
+        return false;
+    };
+    Commit::parse(&object.bytes)
+        .is_ok_and(|commit| commit.is_container_import() == Ok(true) && commit.parent() == Some(original))
+}
+
+fn check_commit(
+    report: &mut Report,
+    subject: (CommitId, &CommitObject),
+    evidence: &Evidence,
+    policy: &SealedPolicy,
+) -> Result<(), Refusal> {
+    report.kind = Some(Kind::Commit);
+    let (id, object) = subject;
+    let commit = read_commit(id, &object.bytes)?;
+    let own = read_signatures(id, object)?;
+    let import =
+        commit.is_container_import().map_err(|error| Refusal::CommitMalformed { commit: id, error })?;
+    if !own.is_empty() || !import {
+        return check_signed_commit(report, (id, object), (&commit, &own), policy);
+    }
+    // A container import gets a commit of its own, which nobody has signed. What was signed is its parent.
+    let (Some(id), Some(object)) = (commit.parent(), &evidence.parent) else {
+        return Err(Refusal::ParentMissing { commit: id, parent: commit.parent() });
+    };
+    let parent = read_commit(id, &object.bytes)?;
+    check_signed_commit(report, (id, object), (&parent, &read_signatures(id, object)?), policy)
+}
+
+/// Reads a commit after its bytes have been found to be those that its name stands for.
+fn read_commit(id: CommitId, bytes: &[u8]) -> Result<Commit<'_>, Refusal> {
+    let found = commit::id(bytes);
+    if found != id {
+        return Err(Refusal::CommitNotItsName { name: id, found });
+    }
+    Commit::parse(bytes).map_err(|error| Refusal::CommitMalformed { commit: id, error })
+}
+
+fn read_signatures(id: CommitId, object: &CommitObject) -> Result<Vec<&[u8]>, Refusal> {
+    let Some(detached) = &object.detached else { return Ok(Vec::new()) };
+    commit::signatures(detached).map_err(|error| Refusal::DetachedMalformed { commit: id, error })
+}
+
+fn check_signed_commit(
+    report: &mut Report,
+    (id, object): (CommitId, &CommitObject),
+    (commit, signatures): (&Commit<'_>, &[&[u8]]),
+    policy: &SealedPolicy,
+) -> Result<(), Refusal> {
+    if signatures.len() > SIGNATURES_MAX {
+        return Err(Refusal::TooManySignatures(signatures.len()));
+    }
+    let mut tally = Tally::new(policy);
+    for signature in signatures {
+        tally.add_nameless(&object.bytes, signature);
+    }
+    tally.close(Kind::Commit, report)?;
+    report.commit = Some(id);
+    check_claim(report, read_claim(id, commit)?, policy)
+}
+
+/// What a commit says of its image. Nothing in it counts before the signatures do.
+fn read_claim(id: CommitId, commit: &Commit<'_>) -> Result<Claim, Refusal> {
+    let malformed = |error| Refusal::CommitMalformed { commit: id, error };
+    let digest = commit.digest().map_err(malformed)?;
+    let product = match commit.product().map_err(malformed)? {
+        None => None,
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Refusal::CommitProductMalformed { commit: id, found: shortened(text) })?,
+        ),
+    };
+    Ok(Claim {
+        product,
+        index: commit.index().map_err(malformed)?,
+        digest: digest.ok_or(Refusal::CommitWithoutDigest { commit: id })?,
+    })
+}
+
+/// What enough trusted keys have signed.
+struct Claim {
+    product: Option<Product>,
+    index: Option<u64>,
+    digest: Digest,
+}
+
+fn check_claim(report: &mut Report, claim: Claim, policy: &SealedPolicy) -> Result<(), Refusal> {
+    report.product.clone_from(&claim.product);
+    report.index = claim.index;
+    report.expected = Some(claim.digest);
+    if let Some(expected) = policy.product.as_ref().filter(|product| claim.product.as_ref() != Some(product))
+    {
+        return Err(Refusal::OtherProduct { expected: expected.clone(), found: claim.product });
+    }
+    if claim.index.unwrap_or(0) < policy.minimum_index {
+        return Err(Refusal::IndexTooLow { minimum: policy.minimum_index, found: claim.index });
+    }
+    if claim.digest != report.found {
+        return Err(Refusal::OtherDigest { expected: claim.digest, found: report.found });
+    }
+    Ok(())
+}
+
+/// The count of trusted keys that signed a message.
+struct Tally<'a> {
+    policy: &'a SealedPolicy,
+    counted: Vec<&'a Vkey>,
+    skipped: Vec<SkippedSignature>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(policy: &'a SealedPolicy) -> Self {
+        Self { policy, counted: Vec::new(), skipped: Vec::new() }
+    }
+
+    /// A signature of a note, which names its key. One that names a trusted key must be that key's.
+    fn add_named(&mut self, message: &[u8], signature: &NoteSignature<'_>) -> Result<(), Refusal> {
+        let name = signature.name.to_owned();
+        let Some((hash, bytes)) = &signature.body else {
+            self.skip(None, Some(name), SkippedReason::Malformed);
+            return Ok(());
+        };
+        let id = KeyId { name, hash: *hash };
+        let named = |key: &&Vkey| *key.id() == id;
+        let mut candidates = self.policy.trusted.iter().filter(named).peekable();
+        if candidates.peek().is_some() {
+            match candidates.find(|key| key.signed(message, bytes)) {
+                Some(key) => self.count(key),
+                None => return Err(Refusal::TrustedSignatureBroken { key: id }),
+            }
+        } else if self.policy.revoked.iter().any(|key| *key.id() == id) {
+            self.skip(Some(id), None, SkippedReason::Revoked);
+        } else {
+            self.skip(Some(id), None, SkippedReason::UnknownKey);
+        }
+        Ok(())
+    }
+
+    /// A signature of a commit, which names no key: every key is tried.
+    fn add_nameless(&mut self, message: &[u8], signature: &[u8]) {
+        let signed = |key: &&Vkey| key.signed(message, signature);
+        if signature.len() != 64 {
+            self.skip(None, None, SkippedReason::Malformed);
+        } else if let Some(key) = self.policy.trusted.iter().find(signed) {
+            self.count(key);
+        } else if let Some(key) = self.policy.revoked.iter().find(signed) {
+            self.skip(Some(key.id().clone()), None, SkippedReason::Revoked);
+        } else {
+            self.skip(None, None, SkippedReason::UnknownKey);
+        }
+    }
+
+    /// Counts a key once, whatever its names are.
+    fn count(&mut self, key: &'a Vkey) {
+        if self.counted.iter().any(|counted| counted.public_bytes() == key.public_bytes()) {
+            self.skip(Some(key.id().clone()), None, SkippedReason::Repeated);
+        } else {
+            self.counted.push(key);
+        }
+    }
+
+    fn skip(&mut self, key: Option<KeyId>, name: Option<String>, reason: SkippedReason) {
+        let name = key.as_ref().map(KeyId::to_string).or(name);
+        self.skipped.push(SkippedSignature { key: name, reason });
+    }
+
+    fn close(self, kind: Kind, report: &mut Report) -> Result<(), Refusal> {
+        report.counted = self.counted.iter().map(|key| key.id().clone()).collect();
+        report.skipped = self.skipped;
+        if self.counted.len() >= self.policy.threshold {
+            return Ok(());
+        }
+        Err(Refusal::NotEnoughKeys {
+            kind,
+            threshold: self.policy.threshold,
+            counted: report.counted.clone(),
+            skipped: report.skipped.clone(),
+            trusted: self.policy.trusted.iter().map(|key| key.id().clone()).collect(),
+        })
+    }
+}
+
+impl fmt::Display for SkippedSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Some(key) => write!(f, "{}: {}", shortened(key), self.reason),
+            None => write!(f, "a signature: {}", self.reason),
+        }
+    }
 }
 
 impl fmt::Display for SkippedReason {

@@ -1,4 +1,4 @@
-//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`.
+//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. README.md, "Policy".
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,16 @@ use std::path::{Path, PathBuf};
 use crate::names::Product;
 use crate::refusal::Refusal;
 use crate::vkey::{KeyId, Vkey, VkeyError};
+
+use conf::{Conf, Mode};
+use keys::Keys;
+
+pub use conf::ConfError;
+pub use files::{KeyFile, PolicyFiles};
+
+mod conf; // policy.conf
+mod files; // reading the directory
+mod keys; // which keys count
 
 /// What is asked of the root: an image that trusted keys vouch for, or nothing. There is no third way and no switch
 /// between the two but `mode` in `policy.conf`.
@@ -61,16 +71,44 @@ pub enum SkippedKeyReason {
     NotUsable(VkeyError),
     /// The file's name does not end in `.vkey`.
     Name,
+    /// It could not be read.
+    NotReadable(String),
     /// Its public bytes are in `revoked.d`.
     Revoked(KeyId),
-    /// Its public bytes are those of another trusted key.
-    SameKey(KeyId),
 }
 
 impl Policy {
     /// Reads a directory with `policy.conf`, `trusted.d` and `revoked.d`, in the initramfs `/usr/lib/ostree-seal`.
     pub fn load(directory: &Path) -> Result<Self, Refusal> {
-        Err(Refusal::PolicyMissing { path: directory.join("policy.conf") })
+        Self::parse(&PolicyFiles::read(directory)?)
+    }
+
+    /// The policy that these files make up.
+    pub fn parse(files: &PolicyFiles) -> Result<Self, Refusal> {
+        let path = &files.path;
+        let conf = Conf::parse(&files.conf).map_err(|(line, error)| Refusal::PolicyMalformed {
+            path: path.clone(),
+            line,
+            error,
+        })?;
+        if conf.mode == Mode::Unsealed {
+            return Ok(Self::Unsealed(Unsealed { path: path.clone() }));
+        }
+        let keys = Keys::sort_out(files)?;
+        let (threshold, usable) = (conf.threshold, keys.distinct());
+        if threshold > usable {
+            return Err(Refusal::TooFewKeys { path: path.clone(), threshold, usable, skipped: keys.skipped });
+        }
+        Ok(Self::Sealed(SealedPolicy {
+            path: path.clone(),
+            product: conf.product,
+            accept: conf.accept,
+            threshold,
+            minimum_index: conf.minimum_index,
+            trusted: keys.trusted,
+            revoked: keys.revoked,
+            skipped: keys.skipped,
+        }))
     }
 }
 
@@ -100,7 +138,7 @@ impl SealedPolicy {
         self.minimum_index
     }
 
-    /// The keys that count, each public key once, none revoked.
+    /// The keys that count, none of them revoked. One public key may be here under several names.
     pub fn trusted(&self) -> &[Vkey] {
         &self.trusted
     }
@@ -129,5 +167,17 @@ impl fmt::Display for Kind {
             Self::Note => "note",
             Self::Commit => "commit",
         })
+    }
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.path.display())?;
+        match &self.reason {
+            SkippedKeyReason::NotUsable(error) => write!(f, "{error}"),
+            SkippedKeyReason::Name => write!(f, "its name does not end in .vkey"),
+            SkippedKeyReason::NotReadable(error) => write!(f, "{error}"),
+            SkippedKeyReason::Revoked(key) => write!(f, "{key} is revoked"),
+        }
     }
 }

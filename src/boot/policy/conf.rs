@@ -1,0 +1,218 @@
+//! `policy.conf`: an INI file that is understood whole or not at all.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::names::{Product, ProductError};
+use crate::note::{SIGNATURES_MAX, parse_index, shortened};
+use crate::policy::Kind;
+
+/// What `policy.conf` says.
+#[derive(Debug, Clone)]
+pub(super) struct Conf {
+    pub(super) mode: Mode,
+    pub(super) product: Option<Product>,
+    pub(super) accept: Vec<Kind>,
+    pub(super) threshold: usize,
+    pub(super) minimum_index: u64,
+}
+
+/// `mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Sealed,
+    Unsealed,
+}
+
+/// Why `policy.conf` is not understood. Texts in it are shortened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfError {
+    /// Not UTF-8, or with a control character.
+    NotText,
+    /// Neither `[SECTION]`, `KEY = VALUE`, a comment nor an empty line.
+    Shape(String),
+    /// A key before the first section.
+    NoSection(String),
+    /// A section other than `[seal]`.
+    UnknownSection(String),
+    /// `[seal]` a second time.
+    RepeatedSection,
+    /// A key that means nothing here.
+    UnknownKey(String),
+    /// A key a second time.
+    RepeatedKey(String),
+    /// `mode` is neither `sealed` nor `unsealed`.
+    Mode(String),
+    /// `mode` is missing.
+    NoMode,
+    /// `product` can't be one.
+    Product(ProductError),
+    /// `accept` is not a list of kinds, each once, at least one.
+    Accept(String),
+    /// `threshold` is not a number from 1 to [`SIGNATURES_MAX`].
+    Threshold(String),
+    /// `minimum-index` is not a number in its one spelling.
+    MinimumIndex(String),
+}
+
+/// The values as they come, before the defaults.
+#[derive(Debug, Default)]
+struct Raw {
+    mode: Option<Mode>,
+    product: Option<Product>,
+    accept: Option<Vec<Kind>>,
+    threshold: Option<usize>,
+    minimum_index: Option<u64>,
+}
+
+impl Conf {
+    /// Reads the file; an error comes with the number of its line, or 0 for the file as a whole.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, (usize, ConfError)> {
+        let text = std::str::from_utf8(bytes).map_err(|_| (0, ConfError::NotText))?;
+        let mut raw = None;
+        for (line, number) in text.split('\n').zip(1..) {
+            parse_line(line, &mut raw).map_err(|error| (number, error))?;
+        }
+        let raw = raw.unwrap_or_default();
+        Ok(Self {
+            mode: raw.mode.ok_or((0, ConfError::NoMode))?,
+            product: raw.product,
+            accept: raw.accept.unwrap_or_else(|| vec![Kind::Note]),
+            threshold: raw.threshold.unwrap_or(1),
+            minimum_index: raw.minimum_index.unwrap_or(0),
+        })
+    }
+}
+
+fn parse_line(line: &str, raw: &mut Option<Raw>) -> Result<(), ConfError> {
+    if line.contains(|c: char| c.is_control() && c != '\t') {
+        return Err(ConfError::NotText);
+    }
+    let line = without_comment(line);
+    if line.is_empty() {
+        return Ok(());
+    }
+    if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return match (section, &raw) {
+            ("seal", None) => {
+                *raw = Some(Raw::default());
+                Ok(())
+            }
+            ("seal", Some(_)) => Err(ConfError::RepeatedSection),
+            _ => Err(ConfError::UnknownSection(shortened(section))),
+        };
+    }
+    let (key, value) = line.split_once('=').ok_or_else(|| ConfError::Shape(shortened(line)))?;
+    let (key, value) = (key.trim(), value.trim());
+    match raw {
+        Some(raw) => raw.set(key, value),
+        None => Err(ConfError::NoSection(shortened(key))),
+    }
+}
+
+/// The line without blanks around it and without its comment: `#` or `;` where the line begins, or `#` after a blank.
+fn without_comment(line: &str) -> &str {
+    let line = line.trim();
+    if line.starts_with(['#', ';']) {
+        return "";
+    }
+    let comment = [" #", "\t#"].into_iter().filter_map(|mark| line.find(mark)).min();
+    comment.map_or(line, |start| line[..start].trim_end())
+}
+
+impl Raw {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfError> {
+        let wrong = || shortened(value);
+        match key {
+            "mode" => once(key, &mut self.mode, value.parse()?),
+            "product" => once(key, &mut self.product, value.parse().map_err(ConfError::Product)?),
+            "accept" => {
+                once(key, &mut self.accept, parse_accept(value).ok_or_else(|| ConfError::Accept(wrong()))?)
+            }
+            "threshold" => {
+                let threshold = parse_threshold(value).ok_or_else(|| ConfError::Threshold(wrong()))?;
+                once(key, &mut self.threshold, threshold)
+            }
+            "minimum-index" => {
+                let index = parse_index(value).ok_or_else(|| ConfError::MinimumIndex(wrong()))?;
+                once(key, &mut self.minimum_index, index)
+            }
+            _ => Err(ConfError::UnknownKey(shortened(key))),
+        }
+    }
+}
+
+fn once<T>(key: &str, place: &mut Option<T>, value: T) -> Result<(), ConfError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ConfError::RepeatedKey(key.to_owned())),
+    }
+}
+
+impl FromStr for Mode {
+    type Err = ConfError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "sealed" => Ok(Self::Sealed),
+            "unsealed" => Ok(Self::Unsealed),
+            _ => Err(ConfError::Mode(shortened(text))),
+        }
+    }
+}
+
+fn parse_accept(text: &str) -> Option<Vec<Kind>> {
+    let mut kinds = Vec::new();
+    for word in text.split(',') {
+        let kind = match word.trim() {
+            "note" => Kind::Note,
+            "commit" => Kind::Commit,
+            _ => return None,
+        };
+        if kinds.contains(&kind) {
+            return None;
+        }
+        kinds.push(kind);
+    }
+    Some(kinds)
+}
+
+fn parse_threshold(text: &str) -> Option<usize> {
+    let number = usize::try_from(parse_index(text)?).ok()?;
+    (1..=SIGNATURES_MAX).contains(&number).then_some(number)
+}
+
+impl fmt::Display for ConfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotText => write!(f, "it is not plain UTF-8 text with newlines"),
+            Self::Shape(line) => write!(f, "\"{line}\" is neither [SECTION] nor KEY = VALUE"),
+            Self::NoSection(key) => write!(f, "the key \"{key}\" stands before [seal]"),
+            Self::UnknownSection(name) => {
+                write!(f, "the section \"{name}\" is unknown, only [seal] is known")
+            }
+            Self::RepeatedSection => write!(f, "[seal] is there twice"),
+            Self::UnknownKey(key) => {
+                write!(
+                    f,
+                    "the key \"{key}\" is unknown; known are mode, product, accept, threshold, minimum-index"
+                )
+            }
+            Self::RepeatedKey(key) => write!(f, "the key \"{key}\" is there twice"),
+            Self::Mode(found) => write!(f, "mode must be sealed or unsealed, found \"{found}\""),
+            Self::NoMode => write!(f, "[seal] must have mode = sealed or mode = unsealed, found no mode"),
+            Self::Product(error) => write!(f, "{error}"),
+            Self::Accept(found) => {
+                write!(f, "accept must be note, commit or \"note, commit\", found \"{found}\"")
+            }
+            Self::Threshold(found) => {
+                write!(f, "threshold must be a number from 1 to {SIGNATURES_MAX}, found \"{found}\"")
+            }
+            Self::MinimumIndex(found) => {
+                write!(f, "minimum-index must be a decimal number below 2^64, found \"{found}\"")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfError {}

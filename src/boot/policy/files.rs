@@ -1,0 +1,79 @@
+//! The policy's directory, read whole: every file once, none above its limit.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::evidence::{ReadError, read_limited};
+use crate::refusal::Refusal;
+
+/// The most bytes of `policy.conf` or of a key file.
+const FILE_MAX: usize = 64 << 10;
+
+/// The most files in `trusted.d` or `revoked.d`.
+const FILES_MAX: usize = 256;
+
+/// A policy as it lies on disk.
+#[derive(Debug, Clone)]
+pub struct PolicyFiles {
+    /// Where `policy.conf` is.
+    pub path: PathBuf,
+    /// What is in it.
+    pub conf: Vec<u8>,
+    /// The files of `trusted.d`, by name.
+    pub trusted: Vec<KeyFile>,
+    /// The files of `revoked.d`, by name.
+    pub revoked: Vec<KeyFile>,
+}
+
+/// A file in `trusted.d` or `revoked.d`.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What is in it, or why it could not be read.
+    pub content: Result<Vec<u8>, ReadError>,
+}
+
+impl PolicyFiles {
+    /// Reads `policy.conf`, `trusted.d` and `revoked.d`. Only `policy.conf` must be there.
+    pub fn read(directory: &Path) -> Result<Self, Refusal> {
+        let path = directory.join("policy.conf");
+        let conf = match read_file(&path) {
+            Ok(conf) => conf,
+            Err(ReadError::Os(Errno::NOENT)) => return Err(Refusal::PolicyMissing { path }),
+            Err(error) => return Err(Refusal::PolicyUnreadable { path, error: error.to_string() }),
+        };
+        let trusted = read_keys(&directory.join("trusted.d"))?;
+        let revoked = read_keys(&directory.join("revoked.d"))?;
+        Ok(Self { path, conf, trusted, revoked })
+    }
+}
+
+fn read_keys(directory: &Path) -> Result<Vec<KeyFile>, Refusal> {
+    let refused = |error: String| Refusal::PolicyUnreadable { path: directory.to_owned(), error };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !directory.is_symlink() => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(refused(error.to_string())),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|error| refused(error.to_string()))?.path());
+        if paths.len() > FILES_MAX {
+            return Err(refused(format!("it has more than {FILES_MAX} files")));
+        }
+    }
+    paths.sort();
+    Ok(paths.into_iter().map(|path| KeyFile { content: read_file(&path), path }).collect())
+}
+
+/// Non-blocking, so that a fifo among the files is an error and not a wait.
+fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    read_limited(openat(CWD, path, flags, Mode::empty())?, FILE_MAX)
+}
