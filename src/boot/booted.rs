@@ -69,7 +69,9 @@ fn variant(value: &Value) -> Vec<u8> {
     let (mut bytes, kind) = match value {
         Value::Boolean(value) => (vec![u8::from(*value)], "b"),
         Value::Text(value) => (text(value), "s"),
-        Value::DeviceInode(device, inode) => (native(*device).into_iter().chain(native(*inode)).collect(), "(tt)"),
+        Value::DeviceInode(device, inode) => {
+            (native(*device).into_iter().chain(native(*inode)).collect(), "(tt)")
+        }
     };
     bytes.push(0);
     bytes.extend(kind.bytes());

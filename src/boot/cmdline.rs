@@ -51,9 +51,8 @@ pub fn parse(text: &str) -> Result<BootTarget, CmdlineError> {
 
 /// The value of `name=`, which may be there once at most.
 fn only<'a>(text: &'a str, name: &'static str) -> Result<Option<&'a str>, CmdlineError> {
-    let mut values = text
-        .split_ascii_whitespace()
-        .filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+    let mut values =
+        text.split_ascii_whitespace().filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
     let first = values.next();
     match values.next() {
         None => Ok(first),
@@ -113,14 +112,18 @@ mod tests {
 
     #[test]
     fn the_path_loses_its_outer_slashes() {
-        for text in ["ostree=/ostree/boot.1/debian/4f2a/0", "ro ostree=//ostree/boot.1/debian/4f2a/0/ quiet\n"] {
+        for text in
+            ["ostree=/ostree/boot.1/debian/4f2a/0", "ro ostree=//ostree/boot.1/debian/4f2a/0/ quiet\n"]
+        {
             assert_eq!(parse(text).unwrap().path, "ostree/boot.1/debian/4f2a/0");
         }
     }
 
     #[test]
     fn refuses_missing_target() {
-        for text in ["", "root=/dev/vda ro", "ostree", "xostree=/a", "ostreex=/a", "ostree.prepare-root.composefs=0"] {
+        for text in
+            ["", "root=/dev/vda ro", "ostree", "xostree=/a", "ostreex=/a", "ostree.prepare-root.composefs=0"]
+        {
             assert_eq!(parse(text), Err(CmdlineError::NoTarget), "{text}");
         }
     }
@@ -135,8 +138,14 @@ mod tests {
 
     #[test]
     fn refuses_target_that_climbs_or_is_empty() {
-        for path in ["", "/", "/..", "../x", "/ostree/../../x", "/ostree/./x", "/a//b", ".", "/ostree/boot.1/.."] {
-            assert_eq!(parse(&format!("ostree={path}")), Err(CmdlineError::NotAPath(path.to_owned())), "{path}");
+        for path in
+            ["", "/", "/..", "../x", "/ostree/../../x", "/ostree/./x", "/a//b", ".", "/ostree/boot.1/.."]
+        {
+            assert_eq!(
+                parse(&format!("ostree={path}")),
+                Err(CmdlineError::NotAPath(path.to_owned())),
+                "{path}"
+            );
         }
     }
 
@@ -149,7 +158,8 @@ mod tests {
 
     #[test]
     fn arguments_that_try_to_weaken_are_ignored_and_named() {
-        let text = format!("ostree.prepare-root.composefs=0 {TARGET} ro ostree-seal.mode=unsealed composefs=?ab");
+        let text =
+            format!("ostree.prepare-root.composefs=0 {TARGET} ro ostree-seal.mode=unsealed composefs=?ab");
         let target = parse(&text).unwrap();
         assert_eq!(target.path, "ostree/boot.1/debian/4f2a/0");
         assert_eq!(

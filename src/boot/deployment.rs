@@ -2,19 +2,19 @@
 //! wants to see. Everything here comes from the disk and is worth nothing until it is checked.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink};
 use rustix::io::Errno;
 
+use crate::names::CommitId;
+
 /// The image's name in a deployment.
 pub const IMAGE_NAME: &str = ".ostree.cfs";
 
-/// The note's name in a deployment.
-pub const NOTE_NAME: &str = ".ostree.seal";
+/// The repository's objects, below the physical root.
+pub const OBJECTS: &str = "ostree/repo/objects";
 
 /// A deployment directory.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct Deployment {
     pub path: String,
     /// The name of the OS, whose deployments share one `/var`.
     pub stateroot: String,
-    /// The commit's checksum, as the directory's name claims it: 64 lower-case hex digits.
-    pub commit: String,
+    /// The commit, as the directory's name claims it.
+    pub commit: CommitId,
 }
 
 /// Why there is no deployment to boot, or no image in it.
@@ -52,13 +52,6 @@ pub enum DeploymentError {
         /// What it is.
         found: &'static str,
     },
-    /// The file of this path is larger than this many bytes.
-    TooLarge {
-        /// Path below the physical root.
-        path: String,
-        /// The limit.
-        limit: u64,
-    },
     /// The file has fs-verity, and the kernel can't open such files.
     NoVerityInKernel(String),
     /// The kernel said something else about this path.
@@ -83,60 +76,34 @@ pub fn find(sysroot: &OwnedFd, target: &str) -> Result<Deployment, DeploymentErr
         || DeploymentError::NotADeployment { target: target.to_owned(), found: format!("{path:?}") };
     let text = path.as_deref().ok_or_else(not_a_deployment)?;
     let (stateroot, commit) = split(text).ok_or_else(not_a_deployment)?;
-    let (stateroot, commit, path) = (stateroot.to_owned(), commit.to_owned(), text.to_owned());
-    Ok(Deployment { dir, path, stateroot, commit })
+    Ok(Deployment { dir, path: text.to_owned(), stateroot: stateroot.to_owned(), commit })
 }
 
 impl Deployment {
+    /// Path of the image below the physical root.
+    pub fn image_path(&self) -> String {
+        format!("{}/{IMAGE_NAME}", self.path)
+    }
+
     /// Opens the image, for reading. The one lookup by name: all that follows uses this descriptor.
-    pub fn open_image(&self) -> Result<File, DeploymentError> {
-        open_regular(self.dir.as_fd(), IMAGE_NAME, &format!("{}/{IMAGE_NAME}", self.path))
-    }
-
-    /// Reads the note, if there is one.
-    pub fn read_note(&self, limit: u64) -> Result<Option<Vec<u8>>, DeploymentError> {
-        read_if_there(self.dir.as_fd(), NOTE_NAME, &format!("{}/{NOTE_NAME}", self.path), limit)
+    pub fn open_image(&self) -> Result<OwnedFd, DeploymentError> {
+        open_regular(&self.dir, IMAGE_NAME, &self.image_path())
     }
 }
 
-/// Reads a metadata object of the repository below the physical root, if it is there. `name` is the checksum as 64 hex
-/// digits and `extension` one of `commit` and `commitmeta`.
-pub fn read_object(
-    sysroot: &OwnedFd,
-    name: &str,
-    extension: &str,
-    limit: u64,
-) -> Result<Option<Vec<u8>>, DeploymentError> {
-    let (prefix, rest) = name.split_at_checked(2).unwrap_or(("", name));
-    let path = format!("ostree/repo/objects/{prefix}/{rest}.{extension}");
-    read_if_there(sysroot.as_fd(), &path, &path, limit)
-}
-
-fn read_if_there(
-    dir: impl AsFd,
-    name: &str,
-    shown: &str,
-    limit: u64,
-) -> Result<Option<Vec<u8>>, DeploymentError> {
-    let file = match open_regular(dir, name, shown) {
-        Ok(file) => file,
-        Err(DeploymentError::NoFile(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut bytes = Vec::new();
-    // One byte more than allowed, to notice that there is more; a length from the inode may be a lie.
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| DeploymentError::Os(shown.to_owned(), Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    match u64::try_from(bytes.len()) {
-        Ok(len) if len <= limit => Ok(Some(bytes)),
-        _ => Err(DeploymentError::TooLarge { path: shown.to_owned(), limit }),
-    }
+/// Opens the repository's objects below the physical root.
+pub fn open_objects(sysroot: &OwnedFd) -> Result<OwnedFd, DeploymentError> {
+    open_beneath(sysroot, OBJECTS, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).map_err(|errno| {
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => DeploymentError::NoFile(OBJECTS.to_owned()),
+            errno => DeploymentError::Os(OBJECTS.to_owned(), errno),
+        }
+    })
 }
 
 /// Opens a regular file below `dir`. What it is gets looked at before it is opened for reading: to open a device does
 /// something to the device, and to open a fifo may wait for ever.
-fn open_regular(dir: impl AsFd, name: &str, shown: &str) -> Result<File, DeploymentError> {
+fn open_regular(dir: impl AsFd, name: &str, shown: &str) -> Result<OwnedFd, DeploymentError> {
     let os = |errno| DeploymentError::Os(shown.to_owned(), errno);
     let seen = match open_beneath(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC) {
         Ok(seen) => seen,
@@ -156,7 +123,7 @@ fn open_regular(dir: impl AsFd, name: &str, shown: &str) -> Result<File, Deploym
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
     match openat(rustix::fs::CWD, descriptor_path(&seen), flags, Mode::empty()) {
-        Ok(file) => Ok(File::from(file)),
+        Ok(file) => Ok(file),
         Err(Errno::OPNOTSUPP) => Err(DeploymentError::NoVerityInKernel(shown.to_owned())),
         Err(errno) => Err(os(errno)),
     }
@@ -181,17 +148,17 @@ pub(crate) fn descriptor_path(fd: impl AsFd) -> String {
 fn path_below(root: &OwnedFd, dir: &OwnedFd) -> Result<Option<String>, Errno> {
     let root = readlink(descriptor_path(root), Vec::new())?.into_bytes();
     let path = readlink(descriptor_path(dir), Vec::new())?.into_bytes();
-    let below = path.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root)).and_then(|rest| rest.strip_prefix(b"/"));
+    let below =
+        path.strip_prefix(root.strip_suffix(b"/").unwrap_or(&root)).and_then(|rest| rest.strip_prefix(b"/"));
     Ok(below.and_then(|below| String::from_utf8(below.to_vec()).ok()))
 }
 
-/// Stateroot and checksum of `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
-fn split(path: &str) -> Option<(&str, &str)> {
+/// Stateroot and commit of `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
+fn split(path: &str) -> Option<(&str, CommitId)> {
     let (stateroot, rest) = path.strip_prefix("ostree/deploy/")?.split_once('/')?;
     let (checksum, serial) = rest.strip_prefix("deploy/")?.split_once('.')?;
-    let hex = checksum.len() == 64 && checksum.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     let number = !serial.is_empty() && serial.bytes().all(|digit| digit.is_ascii_digit());
-    (hex && number).then_some((stateroot, checksum))
+    checksum.parse().ok().filter(|_| number).map(|commit| (stateroot, commit))
 }
 
 impl fmt::Display for DeploymentError {
@@ -219,10 +186,6 @@ impl fmt::Display for DeploymentError {
             Self::NotRegular { path, found } => write!(
                 f,
                 "/{path} is {found}, expected a regular file; boot another entry and deploy this one again"
-            ),
-            Self::TooLarge { path, limit } => write!(
-                f,
-                "/{path} is larger than {limit} bytes; boot another entry and deploy this one again"
             ),
             Self::NoVerityInKernel(path) => write!(
                 f,

@@ -91,9 +91,13 @@ fn boolean(key: &'static str, value: Option<&str>) -> Result<Option<bool>, ConfE
 impl fmt::Display for ConfError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Line(line) => write!(f, "line {line} is neither [group], key=value in a group, nor a comment"),
+            Self::Line(line) => {
+                write!(f, "line {line} is neither [group], key=value in a group, nor a comment")
+            }
             Self::NotBoolean { key, value } => write!(f, "{key} is '{value}', expected true or false"),
-            Self::BothTransient => write!(f, "root.transient and root.transient-ro are both true, expected at most one"),
+            Self::BothTransient => {
+                write!(f, "root.transient and root.transient-ro are both true, expected at most one")
+            }
         }
     }
 }
@@ -109,13 +113,17 @@ mod tests {
     #[test]
     fn nothing_said_is_a_read_only_root_and_a_kept_etc() {
         assert_eq!(parse("").unwrap(), Layout::default());
-        assert_eq!(parse("# comment\n\n[composefs]\nenabled=no\n[new]\nkey = x\n").unwrap(), Layout::default());
+        assert_eq!(
+            parse("# comment\n\n[composefs]\nenabled=no\n[new]\nkey = x\n").unwrap(),
+            Layout::default()
+        );
     }
 
     #[test]
     fn each_key_is_read() {
         let text = "[root]\ntransient = true \n[etc]\ntransient=1\n[sysroot]\nreadonly=false\n";
-        let expected = Layout { root: RootMode::Transient, etc_transient: true, sysroot_readonly: Some(false) };
+        let expected =
+            Layout { root: RootMode::Transient, etc_transient: true, sysroot_readonly: Some(false) };
         assert_eq!(parse(text).unwrap(), expected);
         assert_eq!(parse("[root]\ntransient-ro=true").unwrap().root, RootMode::TransientReadOnly);
     }
