@@ -11,6 +11,7 @@ pub mod check; // image + evidence + policy -> VerifiedImage, or why not
 pub mod commit; // a signed commit that holds an image's digest
 pub mod digest; // the fs-verity digest of a file, as a type
 pub mod evidence; // the bytes that speak for an image
+pub mod gvariant; // the encoding of commits
 pub mod names; // a product, a commit id
 pub mod note; // a signed statement about an image
 pub mod policy; // which keys may vouch, for what, and from which index on
@@ -28,5 +29,4 @@ pub mod journal; // what the admin gets to read
 pub mod run_files; // what later stages find in /run
 pub mod state; // /run/ostree-seal/state.json
 
-pub mod gvariant; // the encoding of commits
 mod sys; // the only unsafe code
