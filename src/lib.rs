@@ -5,4 +5,6 @@
 pub mod merkle; // the fs-verity digest in user space
 pub mod tree; // a file system as plain data
 
+pub mod signing; // private keys; the only file that sees one
+
 pub mod cli; // the command line; the only code that prints
