@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use ostree_seal_root::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-mod blocks;
-use blocks::{BLOCK, HASH, hash_blocks};
+mod lanes;
+use lanes::{BLOCK, HASH, hash_blocks};
 
 /// How much is hashed in one go where the data comes in pieces: enough blocks for every lane.
 const BATCH: usize = 8 * BLOCK;
