@@ -4,6 +4,8 @@
 
 set -euo pipefail
 
+PATH=$PATH:/usr/sbin:/sbin # mkfs and debootstrap live there, and not every user has it
+
 # Everything that is slow to make and doesn't depend on the source tree lives here, and survives `make clean`.
 CACHE=${OSTREE_SEAL_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/ostree-seal}
 

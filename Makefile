@@ -1,0 +1,65 @@
+# make            build both programs
+# make check      everything that can be tested on this machine (Debian 12 or 13: installs what it needs)
+# make demo       from an OS commit to a booted, sealed system
+# make install    DESTDIR= PREFIX=
+
+PREFIX ?= /usr
+DESTDIR ?=
+CARGO ?= cargo
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SEAL := $(TARGET_DIR)/release/ostree-seal
+SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
+TOOLS := tests/tools
+
+.PHONY: all build build-host build-root deps test check vm-test oracle demo bench install clean
+
+all: build
+
+build: build-host build-root
+
+build-host:
+	$(CARGO) build --release --locked --package ostree-seal
+
+# A package of its own, because features unify over a workspace build; --target, so that its flags stay its own.
+build-root:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST)
+
+# Everything that any other target needs.
+deps:
+	$(TOOLS)/deps.sh vm demo
+
+# The everyday part: no network, no virtual machine.
+test:
+	$(TOOLS)/check.sh everyday
+
+check:
+	$(TOOLS)/deps.sh vm
+	$(MAKE) build
+	$(TOOLS)/check.sh everyday vm
+
+vm-test:
+	$(TOOLS)/deps.sh vm
+	$(MAKE) build
+	$(TOOLS)/check.sh vm
+
+# Debian sid's ostree and composefs, for the comparison byte for byte; made once.
+oracle:
+	$(TOOLS)/deps.sh oracle
+	$(TOOLS)/oracle.sh
+
+demo:
+	$(TOOLS)/deps.sh demo
+	$(MAKE) build
+	tests/demo.sh
+
+bench:
+	$(TOOLS)/deps.sh demo
+	$(MAKE) build
+	tests/bench.sh
+
+install: build
+	$(TOOLS)/install.sh "$(SEAL)" "$(SEAL_ROOT)" "$(DESTDIR)" "$(PREFIX)"
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,89 @@
+#!/bin/bash
+# Runs the checks and counts: check.sh [everyday] [vm]. Goes on after a failure, and fails at the end if there was one.
+#
+# A test that can't run here prints a line `SKIP name: reason` and returns; it is counted as skipped, not as passed, and
+# the line is shown.
+
+# shellcheck source=tests/tools/common.sh
+. "$(dirname "$0")/common.sh"
+cd "$(dirname "$0")/../.."
+
+passed=0 failed=0 skipped=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# step NAME COMMAND...: one check that passes or fails as a whole.
+step() {
+    local name=$1
+    shift
+    say "== $name"
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED %s: %s\n' "$name" "$*"
+    fi
+}
+
+# The output of passed tests is hidden but for what they skipped; that of failed ones is shown whole.
+# libtest prints the one under `successes:`, the other under `failures:`.
+show_cargo_test() {
+    awk '
+        /^successes:$/ { quiet = 1; next }
+        /^(failures:|test result:)/ { quiet = 0 }
+        quiet && /^---- / { name = $2; next }
+        quiet && /^SKIP / { print; fflush(); if (!(name in seen)) { seen[name] = 1; n++ }; next }
+        !quiet { print; fflush() }
+        /^test result:/ { passed += $4; failed += $6; ignored += $8; delete seen; name = "" }
+        END { printf "%d %d %d\n", passed - n, failed, ignored + n > tally }
+    ' tally="$log"
+}
+
+cargo_tests() {
+    local status=0 ok bad skip
+    say "== cargo test"
+    cargo test --locked --workspace --no-fail-fast -- --show-output 2>&1 | show_cargo_test || status=$?
+    read -r ok bad skip <"$log"
+    # A test program that doesn't build or crashes leaves no line of failed tests.
+    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+}
+
+lint_shell() {
+    local scripts
+    mapfile -t scripts < <(git ls-files '*.sh' .ci/run 'initramfs-tools/hooks/*')
+    if ! command -v shellcheck >/dev/null; then
+        echo "SKIP shellcheck: not installed"
+        skipped=$((skipped + 1))
+        return
+    fi
+    step shellcheck shellcheck --external-sources "${scripts[@]}"
+}
+
+everyday() {
+    step rustfmt cargo fmt --all --check
+    step clippy cargo clippy --locked --workspace --all-targets -- -D warnings
+    lint_shell
+    cargo_tests
+}
+
+# tests/vm/run.sh prints `ok`, `not ok` and `skip` lines, one a case.
+vm() {
+    local status=0 bad
+    say "== tests on real kernels"
+    tests/vm/run.sh 2>&1 | tee "$log" || status=$?
+    bad=$(grep -c '^not ok ' "$log" || true)
+    if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
+    passed=$((passed + $(grep -c '^ok ' "$log" || true)))
+    failed=$((failed + bad))
+    skipped=$((skipped + $(grep -c '^skip ' "$log" || true)))
+}
+
+for part in "$@"; do
+    case $part in
+    everyday | vm) "$part" ;;
+    *) die "check.sh knows no part '$part'" ;;
+    esac
+done
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]

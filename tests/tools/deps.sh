@@ -1,0 +1,87 @@
+#!/bin/bash
+# Installs the Debian packages that the named groups need: deps.sh build|check|vm|demo|bench...
+# What is there already is recognised by what it does, not by its package, so on another system this passes too once
+# everything has been installed by hand; until then it names what is missing and stops.
+
+# shellcheck source=tests/tools/common.sh
+. "$(dirname "$0")/common.sh"
+
+# group | Debian package | a command that succeeds when the package's part is there
+NEEDS='
+build  | gcc                    | command -v cc
+build  | libc6-dev              | test -e /usr/include/stdio.h -o ! -e /etc/debian_version
+build  | pkg-config             | command -v pkg-config
+build  | libostree-dev          | pkg-config --atleast-version=2022.6 ostree-1
+check  | ostree                 | command -v ostree
+check  | openssl                | command -v openssl
+check  | e2fsprogs              | command -v mkfs.ext4
+check  | erofs-utils            | command -v fsck.erofs
+check  | fsverity               | command -v fsverity
+check  | strace                 | command -v strace
+check  | xz-utils               | command -v xz
+check  | shellcheck             | command -v shellcheck
+root   | debootstrap            | command -v debootstrap
+root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-keyring.gpg
+vm     | qemu-system-x86        | command -v qemu-system-x86_64
+vm     | busybox-static         | busybox_is_static
+vm     | cpio                   | command -v cpio
+vm     | kmod                   | command -v depmod
+vm     | zstd                   | command -v zstd
+'
+
+# A dynamic busybox is useless in an initramfs that holds no libc.
+busybox_is_static() { command -v busybox && ! ldd "$(command -v busybox)"; }
+
+groups_of() {
+    case $1 in
+    build) echo build ;;
+    check) echo build check ;;
+    vm) echo build check root vm ;;
+    demo) echo build root check vm ;;
+    oracle) echo root ;;
+    *) die "deps.sh knows no group '$1'" ;;
+    esac
+}
+
+# Prints the packages of the groups $* whose part isn't there.
+missing_packages() {
+    local group package test
+    while IFS='|' read -r group package test; do
+        group=${group// /}
+        case " $* " in *" ${group:-none} "*) ;; *) continue ;; esac
+        (eval "$test") >/dev/null 2>&1 || printf '%s ' "$package"
+    done <<<"$NEEDS" | tr -s ' '
+}
+
+debian_12_or_13() {
+    (
+        # shellcheck source=/dev/null
+        . /etc/os-release 2>/dev/null
+        [ "${ID:-}" = debian ] && { [ "${VERSION_ID:-}" = 12 ] || [ "${VERSION_ID:-}" = 13 ]; }
+    )
+}
+
+install_packages() {
+    debian_12_or_13 || die "these are missing, under Debian's names: $*; install them, since only Debian 12 and 13 are served here"
+    [ "$(id -u)" = 0 ] || die "these packages are missing: $*; run this as root, or 'apt-get install $*'"
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+    apt-get install -qq -y --no-install-recommends "$@" >/dev/null || die "apt-get could not install $*"
+}
+
+need_toolchain() {
+    cargo --version >/dev/null 2>&1 || die "cargo is missing: install Rust 1.85 or newer"
+    cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 && return
+    die "clippy or rustfmt is missing: 'rustup component add clippy rustfmt' or 'apt-get install rust-clippy rustfmt'"
+}
+
+groups=
+for name in "$@"; do groups="$groups $(groups_of "$name")"; done
+read -r -a packages <<<"$(missing_packages "$groups")"
+if [ ${#packages[@]} -gt 0 ]; then
+    install_packages "${packages[@]}"
+    read -r -a packages <<<"$(missing_packages "$groups")"
+    [ ${#packages[@]} -eq 0 ] || die "installed, and still not usable: ${packages[*]}"
+fi
+case " $groups " in *" build "*) need_toolchain ;; esac

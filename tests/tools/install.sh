@@ -1,0 +1,30 @@
+#!/bin/bash
+# Installs what was built: install.sh OSTREE-SEAL OSTREE-SEAL-ROOT DESTDIR PREFIX. Called by `make install`.
+
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+seal=$1 seal_root=$2 prefix=${3%/}/${4#/}
+
+# put MODE DIRECTORY FILE...
+put() {
+    local mode=$1 directory=$prefix/$2
+    shift 2
+    install -d "$directory"
+    install -m "$mode" -t "$directory" "$@"
+}
+
+put 755 bin "$seal"
+put 755 lib/ostree-seal "$seal_root"
+
+generated=$(mktemp -d)
+trap 'rm -rf "$generated"' EXIT
+"$seal" generate man "$generated/man"
+"$seal" generate completions "$generated/completions"
+put 644 share/man/man1 "$generated"/man/*.1
+put 644 share/bash-completion/completions "$generated"/completions/*.bash
+put 644 share/zsh/site-functions "$generated"/completions/_*
+put 644 share/fish/vendor_completions.d "$generated"/completions/*.fish
+
+put 755 lib/dracut/modules.d/50ostree-seal dracut/50ostree-seal/module-setup.sh
+put 644 lib/systemd/system systemd/*.service systemd/*.path
+put 755 share/initramfs-tools/hooks initramfs-tools/hooks/*
