@@ -10,9 +10,10 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SEAL := $(TARGET_DIR)/release/ostree-seal
 SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
+STATIC := RUSTFLAGS='-C target-feature=+crt-static'
 TOOLS := tests/tools
 
-.PHONY: all build build-host build-root deps test check vm-test oracle demo bench install clean
+.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench install clean
 
 all: build
 
@@ -23,7 +24,11 @@ build-host:
 
 # A package of its own, because features unify over a workspace build; --target, so that its flags stay its own.
 build-root:
-	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST)
+	$(STATIC) $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST)
+
+# What the guests of tests/vm run beside them.
+build-vm: build
+	$(STATIC) $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST) --example vm-helper
 
 # Everything that any other target needs.
 deps:
@@ -35,12 +40,12 @@ test:
 
 check:
 	$(TOOLS)/deps.sh vm
-	$(MAKE) build
+	$(MAKE) build-vm
 	$(TOOLS)/check.sh everyday vm
 
 vm-test:
 	$(TOOLS)/deps.sh vm
-	$(MAKE) build
+	$(MAKE) build-vm
 	$(TOOLS)/check.sh vm
 
 # Debian sid's ostree and composefs, for the comparison byte for byte; made once.
