@@ -4,10 +4,11 @@
 #![allow(unsafe_code, reason = "ioctls that rustix doesn't wrap; each block has its SAFETY text")]
 
 use std::ffi::c_void;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// `FS_VERITY_HASH_ALG_SHA256`.
 pub(crate) const FS_VERITY_HASH_ALG_SHA256: u16 = 1;
@@ -84,4 +85,93 @@ pub(crate) fn enable_verity(file: impl AsFd) -> Result<(), Errno> {
     // SAFETY: the opcode is that of FS_IOC_ENABLE_VERITY, whose argument is a `struct fsverity_enable_arg`. The kernel
     // only reads it, and both pointers in it are null with a size of 0.
     unsafe { ioctl::ioctl(file, ioctl::Setter::<{ FS_IOC_ENABLE_VERITY }, EnableArg>::new(arg)) }
+}
+
+const LOOP_CONFIGURE: Opcode = 0x4C0A;
+const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
+
+const LO_FLAGS_READ_ONLY: u32 = 1;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+const LO_FLAGS_DIRECT_IO: u32 = 16;
+
+/// `struct loop_config`, linux/loop.h, with its `struct loop_info64`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+
+    lo_device: u64,
+    lo_inode: u64,
+    lo_rdevice: u64,
+    lo_offset: u64,
+    lo_sizelimit: u64,
+    lo_number: u32,
+    lo_encrypt_type: u32,
+    lo_encrypt_key_size: u32,
+    lo_flags: u32,
+    lo_file_name: [[u8; 32]; 2],
+    lo_crypt_name: [[u8; 32]; 2],
+    lo_encrypt_key: [u8; 32],
+    lo_init: [u64; 2],
+
+    reserved: [u64; 8],
+}
+const _: () = assert!(size_of::<LoopConfig>() == 304);
+
+/// `LOOP_CTL_GET_FREE`: the number of a loop device that was free when the kernel looked.
+pub(crate) fn loop_get_free(control: impl AsFd) -> Result<u32, Errno> {
+    struct GetFree;
+
+    // SAFETY: the opcode is that of LOOP_CTL_GET_FREE, which takes no argument and returns the number.
+    unsafe impl ioctl::Ioctl for GetFree {
+        type Output = u32;
+        const IS_MUTATING: bool = false;
+
+        fn opcode(&self) -> Opcode {
+            LOOP_CTL_GET_FREE
+        }
+
+        fn as_ptr(&mut self) -> *mut c_void {
+            std::ptr::null_mut()
+        }
+
+        unsafe fn output_from_ptr(number: ioctl::IoctlOutput, _: *mut c_void) -> rustix::io::Result<u32> {
+            u32::try_from(number).map_err(|_| Errno::NODEV)
+        }
+    }
+
+    // SAFETY: see the `Ioctl` above; there is no argument.
+    unsafe { ioctl::ioctl(control, GetFree) }
+}
+
+/// `LOOP_CONFIGURE`: binds an open file to a loop device, read-only, with blocks of 4096 bytes and without a second
+/// copy in the page cache, until the last user of the device is gone.
+pub(crate) fn loop_configure(device: impl AsFd, file: impl AsFd) -> Result<(), Errno> {
+    let config = LoopConfig {
+        fd: u32::try_from(file.as_fd().as_raw_fd()).map_err(|_| Errno::BADF)?,
+        block_size: 4096,
+        lo_device: 0,
+        lo_inode: 0,
+        lo_rdevice: 0,
+        lo_offset: 0,
+        lo_sizelimit: 0,
+        lo_number: 0,
+        lo_encrypt_type: 0,
+        lo_encrypt_key_size: 0,
+        lo_flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO,
+        lo_file_name: [[0; 32]; 2],
+        lo_crypt_name: [[0; 32]; 2],
+        lo_encrypt_key: [0; 32],
+        lo_init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the opcode is that of LOOP_CONFIGURE, whose argument is a `struct loop_config`. The kernel only reads it,
+    // and the descriptor in it is open until the call returns.
+    unsafe { ioctl::ioctl(device, ioctl::Setter::<{ LOOP_CONFIGURE }, LoopConfig>::new(config)) }
+}
+
+/// `unshare(CLONE_NEWNS)`: this thread gets a copy of its mount namespace, and a working directory of its own.
+pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
+    // SAFETY: what makes `unshare` unsafe is the separation of descriptor tables, which is not asked for.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
 }

@@ -1,0 +1,119 @@
+//! `/run/ostree-booted`: what later stages (libostree, ostree-remount, the system generator) read about this boot. It
+//! is a serialized GVariant of type `a{sv}` in the machine's own byte order, with the keys that ostree-prepare-root
+//! writes.
+
+use std::fmt;
+
+/// One entry of the dictionary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, without NUL.
+    pub key: &'static str,
+    /// The value.
+    pub value: Value,
+}
+
+/// The types that the known keys have.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Type `b`.
+    Boolean(bool),
+    /// Type `s`, without NUL.
+    Text(String),
+    /// Type `(tt)`: device and inode.
+    DeviceInode(u64, u64),
+}
+
+impl Entry {
+    /// An entry of type `b`.
+    pub fn boolean(key: &'static str, value: bool) -> Self {
+        Self { key, value: Value::Boolean(value) }
+    }
+
+    /// An entry of type `s`.
+    pub fn text(key: &'static str, value: impl Into<String>) -> Self {
+        Self { key, value: Value::Text(value.into()) }
+    }
+}
+
+/// The bytes of the dictionary as GVariant serializes it: each element aligned to 8, then an array of the offsets at
+/// which elements end.
+pub fn serialize(entries: &[Entry]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut ends = Vec::new();
+    for entry in entries {
+        pad(&mut bytes, 8);
+        bytes.extend(element(entry));
+        ends.push(bytes.len());
+    }
+    let size = offset_size(bytes.len(), ends.len());
+    for end in ends {
+        push_offset(&mut bytes, end, size);
+    }
+    bytes
+}
+
+/// A `{sv}`: key with its NUL, the variant aligned to 8 (it may hold 64-bit numbers), and the end of the key as offset.
+fn element(entry: &Entry) -> Vec<u8> {
+    let mut bytes = text(entry.key);
+    let key_end = bytes.len();
+    pad(&mut bytes, 8);
+    bytes.extend(variant(&entry.value));
+    let size = offset_size(bytes.len(), 1);
+    push_offset(&mut bytes, key_end, size);
+    bytes
+}
+
+/// A `v`: the value, a NUL, the type.
+fn variant(value: &Value) -> Vec<u8> {
+    let (mut bytes, kind) = match value {
+        Value::Boolean(value) => (vec![u8::from(*value)], "b"),
+        Value::Text(value) => (text(value), "s"),
+        Value::DeviceInode(device, inode) => {
+            (native(*device).into_iter().chain(native(*inode)).collect(), "(tt)")
+        }
+    };
+    bytes.push(0);
+    bytes.extend(kind.bytes());
+    bytes
+}
+
+fn text(value: &str) -> Vec<u8> {
+    value.bytes().chain([0]).collect()
+}
+
+#[allow(clippy::host_endian_bytes, reason = "the readers expect this file in the machine's own byte order")]
+fn native(number: u64) -> [u8; 8] {
+    number.to_ne_bytes()
+}
+
+fn pad(bytes: &mut Vec<u8>, alignment: usize) {
+    bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+}
+
+/// The width of the offsets of a container: the smallest with which the container, offsets included, can be addressed.
+fn offset_size(content: usize, offsets: usize) -> usize {
+    if content + offsets <= 0xff {
+        1
+    } else if content + 2 * offsets <= 0xffff {
+        2
+    } else {
+        4
+    }
+}
+
+/// GVariant's offsets are little-endian, whatever the machine is.
+fn push_offset(bytes: &mut Vec<u8>, offset: usize, size: usize) {
+    let offset = u64::try_from(offset).unwrap_or(u64::MAX);
+    bytes.extend(&offset.to_le_bytes()[..size]);
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boolean(value) => write!(f, "{value}"),
+            Self::Text(value) => write!(f, "{value:?}"),
+            Self::DeviceInode(device, inode) => write!(f, "({device}, {inode})"),
+        }
+    }
+}

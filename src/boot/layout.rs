@@ -1,0 +1,107 @@
+//! What is mounted on the new root before it takes its place: `/etc`, `/var`, `/usr` and the physical root on
+//! `/sysroot`, laid out as ostree-prepare-root lays them out.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
+
+use crate::deployment::Deployment;
+use crate::error::{BootError, Doing};
+use crate::mount::{Changes, mount_changeable};
+use crate::namespace::{attach, clone_tree};
+
+/// The new root while it is put together, in this thread's own mount namespace.
+#[derive(Debug)]
+pub struct NewRoot<'a> {
+    /// Where it is mounted.
+    pub path: &'a Path,
+    /// The physical root as it was mounted.
+    pub physical: &'a OwnedFd,
+    /// The deployment.
+    pub deployment: &'a Deployment,
+}
+
+impl NewRoot<'_> {
+    /// `/etc` of the deployment, writable.
+    pub fn bind_etc(&self) -> Result<(), BootError> {
+        let doing = Doing::step("mounting the deployment's etc on /etc");
+        let etc = directory(&self.deployment.dir, "etc").and_then(clone_tree).map_err(&doing)?;
+        let place = self.path.join("etc");
+        attach(etc, rustix::fs::CWD, &place).and_then(|()| set_read_only(&place, false)).map_err(doing)
+    }
+
+    /// `/etc` as an overlay on `/usr/etc`, whose changes are forgotten.
+    pub fn overlay_etc(&self, changes: &Changes) -> Result<(), BootError> {
+        let overlay = mount_changeable(&self.path.join("usr/etc"), changes)?;
+        attach(overlay, rustix::fs::CWD, &self.path.join("etc"))
+            .map_err(Doing::step("mounting the transient overlay on /etc"))
+    }
+
+    /// `/usr` on itself, read-only: for a root that isn't an image.
+    pub fn protect_usr(&self) -> Result<(), BootError> {
+        let doing = Doing::step("making /usr read-only");
+        let usr = directory(&self.deployment.dir, "usr").and_then(clone_tree).map_err(&doing)?;
+        let place = self.path.join("usr");
+        attach(usr, rustix::fs::CWD, &place).and_then(|()| set_read_only(&place, true)).map_err(doing)
+    }
+
+    /// The physical root on `/sysroot`. If it is to be read-only, the stateroot's `var` stays writable in it.
+    pub fn bind_sysroot(&self, read_only: bool) -> Result<(), BootError> {
+        let doing = Doing::step("mounting the physical root on /sysroot");
+        let place = self.path.join("sysroot");
+        let tree = clone_tree(self.physical).map_err(&doing)?;
+        attach(tree, rustix::fs::CWD, &place).map_err(&doing)?;
+        if read_only {
+            let var = self.stateroot_var();
+            self.attach_var(&place.join(var))?;
+            set_read_only(&place, true).map_err(&doing)?;
+        }
+        Ok(())
+    }
+
+    /// The stateroot's `var` on `/var`. Mounts below one of the two don't appear below the other.
+    pub fn bind_var(&self) -> Result<(), BootError> {
+        let place = self.path.join("var");
+        self.attach_var(&place)?;
+        mount_change(&place, MountPropagationFlags::DOWNSTREAM)
+            .and_then(|()| mount_change(&place, MountPropagationFlags::SHARED))
+            .map_err(Doing::with("separating the mounts below", &place))
+    }
+
+    fn attach_var(&self, place: &Path) -> Result<(), BootError> {
+        let var = self.stateroot_var();
+        let doing = Doing::step(format!("mounting /{var} on {}", place.display()));
+        let tree = directory(self.physical, &var).and_then(clone_tree).map_err(&doing)?;
+        attach(tree, rustix::fs::CWD, place).and_then(|()| set_read_only(place, false)).map_err(doing)
+    }
+
+    fn stateroot_var(&self) -> String {
+        format!("ostree/deploy/{}/var", self.deployment.stateroot)
+    }
+}
+
+/// A directory below another one; no symbolic link on the way is followed.
+fn directory(dir: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(dir, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+/// Makes the mount at `place` read-only or writable. Its other restrictions stay.
+fn set_read_only(place: &Path, read_only: bool) -> Result<(), Errno> {
+    let seen = rustix::fs::openat(rustix::fs::CWD, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kept = [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ];
+    let current = fstatvfs(seen.as_fd())?.f_flag;
+    let mut flags = MountFlags::BIND;
+    for (is, keep) in kept {
+        flags.set(keep, current.contains(is));
+    }
+    flags.set(MountFlags::RDONLY, read_only);
+    mount_remount(place, flags, "")
+}

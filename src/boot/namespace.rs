@@ -1,0 +1,83 @@
+//! A mount namespace of our own, in which the root is put together. What goes wrong in there is gone when the program
+//! ends, so that a failure at any step leaves the initramfs's own mounts as they were; success publishes in two calls.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree,
+    unmount,
+};
+use rustix::process::fchdir;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::{BootError, Doing};
+use crate::sys;
+
+/// The namespace that this thread came from, and the root directory in it.
+#[derive(Debug)]
+pub struct Outside {
+    namespace: OwnedFd,
+    root: OwnedFd,
+    sysroot: PathBuf,
+}
+
+/// The directory below the root on which the physical root is mounted, and in the end the deployment's.
+pub const SYSROOT: &str = "sysroot";
+
+impl Outside {
+    /// Moves this thread into a copy of its mount namespace. Nothing that is mounted from now on is seen outside.
+    pub fn leave(root: &Path) -> Result<Self, BootError> {
+        let doing = Doing::step("entering a mount namespace");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let namespace = openat(CWD, "/proc/thread-self/ns/mnt", flags, Mode::empty()).map_err(&doing)?;
+        let outside = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let outside = outside.map_err(&doing)?;
+        sys::unshare_mount_namespace().map_err(&doing)?;
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(&doing)?;
+        Ok(Self { namespace, root: outside, sysroot: root.join(SYSROOT) })
+    }
+
+    /// Goes back and puts `tree`, with all that is mounted on it, in the place of the physical root.
+    pub fn publish(&self, tree: impl AsFd) -> Result<(), BootError> {
+        let doing = Doing::step("putting the new root in its place");
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE
+            | OpenTreeFlags::OPEN_TREE_CLOEXEC
+            | OpenTreeFlags::AT_RECURSIVE
+            | OpenTreeFlags::AT_EMPTY_PATH;
+        let tree = open_tree(tree, "", flags).map_err(&doing)?;
+        self.enter().map_err(&doing)?;
+        // Beneath the physical root, which is then taken away from above: at no time is nothing mounted there.
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
+        move_mount(&tree, "", &self.root, SYSROOT, flags).map_err(&doing)?;
+        fchdir(&self.root).and_then(|()| unmount(SYSROOT, UnmountFlags::DETACH)).map_err(&doing)
+    }
+
+    /// Goes back with nothing. If even that fails, the program is about to end, and its namespace with it.
+    pub fn come_back(&self) {
+        let _ = self.enter();
+    }
+
+    fn enter(&self) -> Result<(), Errno> {
+        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+    }
+
+    /// Path of the directory on which the physical root is mounted.
+    pub fn sysroot(&self) -> &Path {
+        &self.sysroot
+    }
+}
+
+/// A copy of the mount at an open directory, of that directory and what is below it, without further mounts.
+pub fn clone_tree(dir: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(dir, "", flags)
+}
+
+/// Mounts `tree` on the directory `path` below `dir`, without following a symbolic link at its end.
+pub fn attach(tree: impl AsFd, dir: impl AsFd, path: &Path) -> Result<(), Errno> {
+    move_mount(tree, "", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}

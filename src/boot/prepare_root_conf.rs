@@ -1,0 +1,169 @@
+//! How the root is laid out: `prepare-root.conf`, read as ostree-prepare-root reads it. It says nothing about trust:
+//! `[composefs]` is not looked at, because what must be checked is in the policy.
+
+use std::fmt;
+
+/// The layout that `prepare-root.conf` asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layout {
+    /// What can be done to `/`.
+    pub root: RootMode,
+    /// `[etc] transient`: `/etc` is an overlay on `/usr/etc` that forgets all changes.
+    pub etc_transient: bool,
+    /// `[sysroot] readonly`, where the file says it.
+    pub sysroot_readonly: Option<bool>,
+}
+
+/// `[root] transient` and `[root] transient-ro`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RootMode {
+    /// Read-only.
+    #[default]
+    ReadOnly,
+    /// Writable; changes are kept in memory and forgotten.
+    Transient,
+    /// As transient, but mounted read-only until somebody remounts it in a mount namespace of their own.
+    TransientReadOnly,
+}
+
+/// Why `prepare-root.conf` can't be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConfError {
+    /// This line (counted from 1) is neither a group, nor a `key=value` in a group, nor a comment.
+    Line(usize),
+    /// This key has this value instead of `true` or `false`.
+    NotBoolean {
+        /// Group and key, as `group.key`.
+        key: &'static str,
+        /// The value as written.
+        value: String,
+    },
+    /// `[root] transient` and `[root] transient-ro` are both true.
+    BothTransient,
+}
+
+/// Reads the text of a `prepare-root.conf`, in the key file format of GLib. Unknown groups and keys are ignored, and of
+/// keys given twice the last one counts.
+pub fn parse(text: &str) -> Result<Layout, ConfError> {
+    let (mut transient, mut transient_ro, mut etc_transient, mut readonly) = (None, None, None, None);
+    let mut group = None;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix('[') {
+            let name = rest.trim_end().strip_suffix(']').ok_or(ConfError::Line(index + 1))?;
+            group = Some(name);
+            continue;
+        }
+        let ((key, value), group) = line.split_once('=').zip(group).ok_or(ConfError::Line(index + 1))?;
+        let slot = match (group, key.trim_end()) {
+            ("root", "transient") => &mut transient,
+            ("root", "transient-ro") => &mut transient_ro,
+            ("etc", "transient") => &mut etc_transient,
+            ("sysroot", "readonly") => &mut readonly,
+            _ => continue,
+        };
+        *slot = Some(value.trim());
+    }
+    Ok(Layout {
+        root: match (boolean("root.transient", transient)?, boolean("root.transient-ro", transient_ro)?) {
+            (Some(true), Some(true)) => return Err(ConfError::BothTransient),
+            (Some(true), _) => RootMode::Transient,
+            (_, Some(true)) => RootMode::TransientReadOnly,
+            _ => RootMode::ReadOnly,
+        },
+        etc_transient: boolean("etc.transient", etc_transient)?.unwrap_or(false),
+        sysroot_readonly: boolean("sysroot.readonly", readonly)?,
+    })
+}
+
+fn boolean(key: &'static str, value: Option<&str>) -> Result<Option<bool>, ConfError> {
+    match value {
+        None => Ok(None),
+        Some("true" | "1") => Ok(Some(true)),
+        Some("false" | "0") => Ok(Some(false)),
+        Some(value) => Err(ConfError::NotBoolean { key, value: value.to_owned() }),
+    }
+}
+
+impl fmt::Display for ConfError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => {
+                write!(f, "line {line} is neither [group], key=value in a group, nor a comment")
+            }
+            Self::NotBoolean { key, value } => write!(f, "{key} is '{value}', expected true or false"),
+            Self::BothTransient => {
+                write!(f, "root.transient and root.transient-ro are both true, expected at most one")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::{ConfError, Layout, RootMode, parse};
+
+    #[test]
+    fn nothing_said_is_a_read_only_root_and_a_kept_etc() {
+        assert_eq!(parse("").unwrap(), Layout::default());
+        assert_eq!(
+            parse("# comment\n\n[composefs]\nenabled=no\n[new]\nkey = x\n").unwrap(),
+            Layout::default()
+        );
+    }
+
+    #[test]
+    fn each_key_is_read() {
+        let text = "[root]\ntransient = true \n[etc]\ntransient=1\n[sysroot]\nreadonly=false\n";
+        let expected =
+            Layout { root: RootMode::Transient, etc_transient: true, sysroot_readonly: Some(false) };
+        assert_eq!(parse(text).unwrap(), expected);
+        assert_eq!(parse("[root]\ntransient-ro=true").unwrap().root, RootMode::TransientReadOnly);
+    }
+
+    #[test]
+    fn of_keys_and_groups_given_twice_the_last_counts() {
+        let text = "[etc]\ntransient=true\n[root]\n[etc]\ntransient=false\n";
+        assert!(!parse(text).unwrap().etc_transient);
+    }
+
+    #[test]
+    fn the_key_counts_in_its_own_group_only() {
+        assert_eq!(parse("[var]\ntransient=true\n[sysroot.x]\nreadonly=true").unwrap(), Layout::default());
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_boolean() {
+        for value in ["yes", "", "TRUE", "2"] {
+            let error = parse(&format!("[etc]\ntransient={value}")).unwrap_err();
+            assert_eq!(error, ConfError::NotBoolean { key: "etc.transient", value: value.to_owned() });
+        }
+    }
+
+    #[test]
+    fn refuses_both_kinds_of_transient_root() {
+        assert_eq!(parse("[root]\ntransient=true\ntransient-ro=true"), Err(ConfError::BothTransient));
+    }
+
+    #[test]
+    fn refuses_lines_outside_the_format() {
+        assert_eq!(parse("transient=true\n"), Err(ConfError::Line(1)));
+        assert_eq!(parse("[etc]\n\ntransient\n"), Err(ConfError::Line(3)));
+        assert_eq!(parse("[etc\n"), Err(ConfError::Line(1)));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text in any::<String>(), lines in "([\\[\\]#= a-z]{0,9}\n){0,6}") {
+            let _ = parse(&text);
+            let _ = parse(&lines);
+        }
+    }
+}

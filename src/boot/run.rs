@@ -1,0 +1,373 @@
+//! The program from the top down: read, find, check, mount, lay out, publish.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rustix::fs::{CWD, fstat, major, minor};
+use rustix::io::Errno;
+
+use crate::booted::{self, Entry, Value};
+use crate::check::{MeasuredImage, Report};
+use crate::cmdline::{self, BootTarget};
+use crate::deployment::{self, Deployment, DeploymentError, OBJECTS};
+use crate::error::{BootError, Doing};
+use crate::evidence::{Evidence, Places};
+use crate::journal::{Journal, Kind, one_line};
+use crate::layout::NewRoot;
+use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
+use crate::namespace::{Outside, attach, clone_tree};
+use crate::policy::{Policy, SealedPolicy, Unsealed};
+use crate::prepare_root_conf::{self, Layout, RootMode};
+use crate::run_files::RunFiles;
+use crate::state::State;
+use crate::{names, verity};
+
+/// The policy's directory in the initramfs.
+const POLICY: &str = "usr/lib/ostree-seal";
+
+/// Where `prepare-root.conf` may be. The last one that exists counts as a whole, as for ostree-prepare-root.
+const CONF: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
+
+/// Sets up the root below `root`, which is `/` in the initramfs, and says how it went. The exit code is 0, 1 (could not)
+/// or 3 (refused).
+pub fn run(root: &Path) -> ExitCode {
+    let journal = Journal::new(root);
+    let Err(error) = set_up(root, &journal) else { return ExitCode::SUCCESS };
+    let (kind, word, code) =
+        if error.is_refusal() { (Kind::Refused, "refused", 3) } else { (Kind::Failed, "failed", 1) };
+    let message = one_line(&format!("root {word}: {error}"));
+    #[allow(clippy::print_stderr, reason = "the one line on the console")]
+    {
+        eprintln!("ostree-seal-root: {message}");
+    }
+    journal.say(kind, &message, &[("OSTREE_SEAL_REASON", error.name())]);
+    ExitCode::from(code)
+}
+
+/// What the initramfs says.
+struct Orders {
+    target: BootTarget,
+    policy: Policy,
+    layout: Layout,
+}
+
+/// What was found on the disk.
+struct Found {
+    physical: OwnedFd,
+    deployment: Deployment,
+    objects: OwnedFd,
+}
+
+/// The mounted root, and what is to be told about it.
+struct Mounted {
+    tree: OwnedFd,
+    state: State,
+    /// What `/run/ostree-booted` says about composefs.
+    booted: Vec<Entry>,
+}
+
+/// Sets up the root below `root`. After an error, all mounts are as they were, and `/run` has nothing new in it.
+pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
+    let mut state = State::default();
+    let orders = read_orders(root)?;
+    state.steps.end("read");
+    let outside = Outside::leave(root)?;
+    let mut files = RunFiles::new(root.join("run"));
+    let built = build(&outside, &orders, &mut files, state, journal);
+    let result = built.and_then(|mounted| {
+        outside.publish(&mounted.tree)?;
+        Ok(mounted.state)
+    });
+    match result {
+        Ok(state) => {
+            announce(journal, &state);
+            Ok(())
+        }
+        Err(error) => {
+            outside.come_back();
+            files.remove();
+            Err(error)
+        }
+    }
+}
+
+fn read_orders(root: &Path) -> Result<Orders, BootError> {
+    let path = root.join("proc/cmdline");
+    let text = read_text(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
+    let target = cmdline::parse(&text)?;
+    let policy = Policy::load(&root.join(POLICY))?;
+    let mut layout = Layout::default();
+    for name in CONF {
+        let path = root.join(name);
+        if let Some(text) = read_text(&path)? {
+            layout = prepare_root_conf::parse(&text).map_err(|error| BootError::Conf(path, error))?;
+        }
+    }
+    Ok(Orders { target, policy, layout })
+}
+
+/// Reads a file of the initramfs, if it is there.
+fn read_text(path: &Path) -> Result<Option<String>, BootError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::ILSEQ);
+            Err(Doing::with("reading", path)(errno))
+        }
+    }
+}
+
+fn build(
+    outside: &Outside,
+    orders: &Orders,
+    files: &mut RunFiles,
+    mut state: State,
+    journal: &Journal,
+) -> Result<Mounted, BootError> {
+    let found = find(outside.sysroot(), &orders.target, journal)?;
+    state.steps.end("find");
+    state.deployment.clone_from(&found.deployment.path);
+    state.ignored.clone_from(&orders.target.ignored);
+    state.root = orders.layout.root;
+    let place = Place { sysroot: outside.sysroot(), layout: &orders.layout };
+    let mut mounted = match &orders.policy {
+        Policy::Sealed(policy) => sealed(&place, &found, policy, files, state)?,
+        Policy::Unsealed(leave) => unsealed(&place, &found, leave, files, state)?,
+    };
+    mounted.lay_out(&place, &found, files)?;
+    mounted.tell(&found, files)?;
+    Ok(mounted)
+}
+
+fn find(sysroot: &Path, target: &BootTarget, journal: &Journal) -> Result<Found, BootError> {
+    let physical =
+        deployment::open_root(sysroot).map_err(Doing::with("opening the physical root", sysroot))?;
+    let deployment = deployment::find(&physical, &target.path)?;
+    let objects = deployment::open_objects(&physical)?;
+    let stat = fstat(&deployment.dir).map_err(Doing::step("looking at the deployment"))?;
+    let path = format!("/{}", deployment.path);
+    journal.say(
+        Kind::Resolved,
+        &format!("Resolved OSTree target to: {path}"),
+        &[
+            ("DEPLOYMENT_PATH", &path),
+            ("DEPLOYMENT_DEVICE", &stat.st_dev.to_string()),
+            ("DEPLOYMENT_INODE", &stat.st_ino.to_string()),
+        ],
+    );
+    Ok(Found { physical, deployment, objects })
+}
+
+/// Where the root goes, and how it is laid out.
+struct Place<'a> {
+    sysroot: &'a Path,
+    layout: &'a Layout,
+}
+
+fn sealed(
+    place: &Place<'_>,
+    found: &Found,
+    policy: &SealedPolicy,
+    files: &mut RunFiles,
+    mut state: State,
+) -> Result<Mounted, BootError> {
+    let path = found.deployment.image_path();
+    let image = found.deployment.open_image()?;
+    let commit: names::CommitId = found.deployment.commit;
+    let places = Places { deployment: found.deployment.dir.as_fd(), objects: found.objects.as_fd() };
+    let evidence = Evidence::read(places, commit, policy)?;
+    let image = MeasuredImage::measure(image, &Path::new("/").join(&path))?;
+    state.steps.end("measure");
+    let image = image.verify(&evidence, policy)?;
+    state.take_report(image.report(), policy);
+    state.steps.end("check");
+    let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
+    attach(&overlay.mount, CWD, place.sysroot)
+        .map_err(Doing::with("mounting the overlay on", place.sysroot))?;
+    mount::confirm_enforced(&overlay)?;
+    state.steps.end("mount");
+    let booted = vec![
+        Entry::boolean("composefs", true),
+        Entry::boolean("composefs.verity", true),
+        Entry::text("composefs.signed", policy.path().with_file_name("trusted.d").to_string_lossy()),
+    ];
+    state.sealed = true;
+    state.method = Some(overlay.method);
+    Ok(Mounted { tree: overlay.mount, state, booted })
+}
+
+fn unsealed(
+    place: &Place<'_>,
+    found: &Found,
+    leave: &Unsealed,
+    files: &mut RunFiles,
+    mut state: State,
+) -> Result<Mounted, BootError> {
+    state.policy = leave.path().display().to_string();
+    state.commit = Some(found.deployment.commit.to_string());
+    let path = found.deployment.image_path();
+    let image = match found.deployment.open_image() {
+        Ok(image) => Some(image),
+        Err(DeploymentError::NoFile(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    state.digest =
+        image.as_ref().and_then(|image| verity::measure(image).ok()).map(|digest| digest.to_string());
+    let (tree, booted) = match image.map(|image| UnverifiedImage::new(image, leave)) {
+        Some(image) => {
+            let Overlay { mount, method } =
+                place.with_layers(found, files, |layers| mount::mount_unverified(&image, &path, layers))?;
+            state.method = Some(method);
+            (mount, vec![Entry::boolean("composefs", true), Entry::boolean("composefs.verity", false)])
+        }
+        None => (
+            clone_tree(&found.deployment.dir).map_err(Doing::step("cloning the deployment's mount"))?,
+            vec![],
+        ),
+    };
+    attach(&tree, CWD, place.sysroot).map_err(Doing::with("mounting the root on", place.sysroot))?;
+    state.steps.end("mount");
+    Ok(Mounted { tree, state, booted })
+}
+
+impl Place<'_> {
+    /// Prepares the layers in `/run`, and mounts.
+    fn with_layers(
+        &self,
+        found: &Found,
+        files: &mut RunFiles,
+        mount: impl FnOnce(&Layers<'_>) -> Result<Overlay, BootError>,
+    ) -> Result<Overlay, BootError> {
+        files.directory("ostree", 0o755)?;
+        files.directory("ostree/.private", 0)?;
+        let image_mountpoint = files.directory("ostree/.private/cfsroot-lower", 0o700)?;
+        let changes = match self.layout.root {
+            RootMode::ReadOnly => None,
+            mode => {
+                files.directory("ostree/.private/root", 0o755)?;
+                Some(Changes {
+                    upper: files.directory("ostree/.private/root/upper", 0o755)?,
+                    work: files.directory("ostree/.private/root/work", 0o700)?,
+                    read_only: mode == RootMode::TransientReadOnly,
+                })
+            }
+        };
+        mount(&Layers {
+            image_mountpoint: &image_mountpoint,
+            objects: found.objects.as_fd(),
+            objects_path: &self.sysroot.join(OBJECTS),
+            changes,
+        })
+    }
+}
+
+impl Mounted {
+    /// Mounts `/etc`, `/usr`, `/var` and `/sysroot` on the new root.
+    fn lay_out(&mut self, place: &Place<'_>, found: &Found, files: &mut RunFiles) -> Result<(), BootError> {
+        files.directory("ostree", 0o755)?;
+        let image = self.state.method.is_some();
+        let read_only = place.layout.sysroot_readonly.unwrap_or(image);
+        let root = NewRoot { path: place.sysroot, physical: &found.physical, deployment: &found.deployment };
+        if place.layout.etc_transient {
+            let changes = transient_etc(files)?;
+            self.booted.push(Entry::text("transient-etc", parent(&changes.upper)));
+            root.overlay_etc(&changes)?;
+        } else {
+            root.bind_etc()?;
+        }
+        if !image {
+            root.protect_usr()?;
+        }
+        root.bind_sysroot(read_only)?;
+        if files.has("ostree/initramfs-mount-var") {
+            root.bind_var()?;
+        }
+        self.booted.push(Entry::boolean("sysroot-ro", read_only));
+        self.state.steps.end("lay out");
+        Ok(())
+    }
+
+    /// Writes what later stages read.
+    fn tell(&mut self, found: &Found, files: &mut RunFiles) -> Result<(), BootError> {
+        let stat = fstat(&found.deployment.dir).map_err(Doing::step("looking at the deployment"))?;
+        let root = self.state.root;
+        self.booted.push(Entry {
+            key: "backing-root-device-inode",
+            value: Value::DeviceInode(stat.st_dev, stat.st_ino),
+        });
+        self.booted.push(Entry::boolean("root.transient", root == RootMode::Transient));
+        self.booted.push(Entry::boolean("root.transient-ro", root == RootMode::TransientReadOnly));
+        files.file("ostree-booted", &booted::serialize(&self.booted))?;
+        if self.state.method.is_some() {
+            files.directory("systemd", 0o755)?;
+            let device = fstat(&found.physical).map_err(Doing::step("looking at the physical root"))?.st_dev;
+            files
+                .link("systemd/volatile-root", &format!("/dev/block/{}:{}", major(device), minor(device)))?;
+        }
+        if !self.state.sealed {
+            files.directory("motd.d", 0o755)?;
+            files.file("motd.d/ostree-seal", UNSEALED.as_bytes())?;
+        }
+        files.directory("ostree-seal", 0o755)?;
+        self.state.steps.end("tell");
+        files.file("ostree-seal/state.json", self.state.to_json().as_bytes())
+    }
+}
+
+/// What everybody who logs in gets to read.
+const UNSEALED: &str = "This system is UNSEALED: nothing checks that its files are the ones that were released (ostree seal status).\n";
+
+fn transient_etc(files: &mut RunFiles) -> Result<Changes, BootError> {
+    let dir = files.fresh_directory("ostree/transient-etc")?;
+    let name = format!("ostree/{}", dir.file_name().unwrap_or_default().to_string_lossy());
+    Ok(Changes {
+        upper: files.directory(&format!("{name}/upper"), 0o755)?,
+        work: files.directory(&format!("{name}/work"), 0o755)?,
+        read_only: false,
+    })
+}
+
+fn parent(path: &Path) -> String {
+    path.parent().unwrap_or(path).display().to_string()
+}
+
+impl State {
+    fn take_report(&mut self, report: &Report, policy: &SealedPolicy) {
+        self.policy = policy.path().display().to_string();
+        self.digest = Some(report.found.to_string());
+        self.commit = report.commit.map(|commit| commit.to_string());
+        self.product = report.product.as_ref().map(ToString::to_string);
+        self.index = report.index;
+        self.evidence = report.kind.map(|kind| kind.to_string());
+        self.keys = report.counted.iter().map(ToString::to_string).collect();
+        let keys = policy
+            .skipped()
+            .iter()
+            .map(|skipped| format!("{}: {:?}", skipped.path.display(), skipped.reason));
+        let signatures = report.skipped.iter().map(|skipped| format!("{skipped:?}"));
+        self.skipped = keys.chain(signatures).collect();
+    }
+}
+
+/// Tells the journal what was mounted.
+fn announce(journal: &Journal, state: &State) {
+    let digest = state.digest.as_deref().unwrap_or("none");
+    let fields = [("OSTREE_SEAL_DIGEST", digest), ("OSTREE_SEAL_DEPLOYMENT", &state.deployment)];
+    if state.sealed {
+        let message = format!("root is sealed: image {digest}, signed by {}", state.keys.join(", "));
+        journal.say(Kind::Sealed, &message, &fields);
+    } else {
+        let message = format!("root is UNSEALED: {} says so, and nothing was checked", state.policy);
+        journal.say(Kind::Unsealed, &message, &fields);
+    }
+    for argument in &state.ignored {
+        let message =
+            format!("kernel argument {argument} is ignored: what is checked is in the initramfs's policy");
+        journal.say(Kind::Ignored, &message, &[("OSTREE_SEAL_ARGUMENT", argument)]);
+    }
+    for skipped in &state.skipped {
+        journal.say(Kind::Ignored, &format!("passed over: {skipped}"), &[]);
+    }
+}
