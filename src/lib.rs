@@ -2,6 +2,8 @@
 //!
 //! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
 
+pub mod dump; // composefs-dump(5) text <-> tree
+pub mod erofs; // tree <-> image
 pub mod merkle; // the fs-verity digest in user space
 pub mod tree; // a file system as plain data
 
