@@ -3,6 +3,7 @@
 //! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
 
 pub mod merkle; // the fs-verity digest in user space
+pub mod source; // OSTree repositories: commit -> tree
 pub mod tree; // a file system as plain data
 
 pub mod cli; // the command line; the only code that prints
