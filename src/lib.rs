@@ -5,6 +5,7 @@
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
 pub mod merkle; // the fs-verity digest in user space
+pub mod source; // OSTree repositories: commit -> tree
 pub mod tree; // a file system as plain data
 
 pub mod signing; // private keys; the only file that sees one
