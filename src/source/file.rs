@@ -341,7 +341,8 @@ pub(super) fn symlink(target: Vec<u8>) -> anyhow::Result<ObjectKind> {
     Ok(ObjectKind::Symlink(target.into()))
 }
 
-fn borrowed(xattrs: &[(Box<[u8]>, Box<[u8]>)]) -> Vec<Xattr<'_>> {
+#[allow(clippy::ptr_arg, reason = "the slice type is too long to read")]
+fn borrowed(xattrs: &XattrList) -> Vec<Xattr<'_>> {
     xattrs.iter().map(|(name, value)| (&**name, &**value)).collect()
 }
 
