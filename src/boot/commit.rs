@@ -38,8 +38,12 @@ impl<'a> Commit<'a> {
         let members = [Member::Any(8), any, any, any, any, Member::Eight, any, any];
         let [metadata, parent, _, subject, body, _, tree, meta] = tuple(bytes, members)?;
         // Nothing here needs these four, but bytes without them are no commit.
-        (text(subject)?, text(body)?);
-        (sized::<32>("tree", tree)?, sized::<32>("meta", meta)?);
+        for bytes in [subject, body] {
+            text(bytes)?;
+        }
+        for (name, bytes) in [("tree", tree), ("meta", meta)] {
+            sized::<32>(name, bytes)?;
+        }
         let parent = match parent {
             [] => None,
             parent => Some(CommitId(sized("parent", parent)?)),

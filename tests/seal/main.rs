@@ -4,6 +4,7 @@
 mod fixture; // keys, notes, commits and policies to test with
 
 mod commits; // signed commits
+mod evidence; // what is read of a deployment
 mod garbage; // random bytes, and every flipped bit
 mod notes; // the text form, the C2SP vectors, other implementations
 mod policies; // policy.conf and the key directories
