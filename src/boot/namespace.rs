@@ -10,16 +10,19 @@ use rustix::mount::{
     MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change, move_mount, open_tree,
     unmount,
 };
-use rustix::process::fchdir;
+use rustix::process::{chroot, fchdir};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{BootError, Doing};
 use crate::sys;
 
-/// The namespace that this thread came from, and the root directory in it.
+/// The namespace that this thread came from.
 #[derive(Debug)]
 pub struct Outside {
     namespace: OwnedFd,
+    /// The root directory of this process, which the kernel forgets on the way back.
+    slash: OwnedFd,
+    /// The directory that holds `/sysroot`: the same, but for a library user with other plans.
     root: OwnedFd,
     sysroot: PathBuf,
 }
@@ -33,11 +36,12 @@ impl Outside {
         let doing = Doing::step("entering a mount namespace");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let namespace = openat(CWD, "/proc/thread-self/ns/mnt", flags, Mode::empty()).map_err(&doing)?;
-        let outside = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let outside = outside.map_err(&doing)?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let slash = openat(CWD, "/", flags, Mode::empty()).map_err(&doing)?;
+        let outside = openat(CWD, root, flags, Mode::empty()).map_err(&doing)?;
         sys::unshare_mount_namespace().map_err(&doing)?;
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(&doing)?;
-        Ok(Self { namespace, root: outside, sysroot: root.join(SYSROOT) })
+        Ok(Self { namespace, slash, root: outside, sysroot: root.join(SYSROOT) })
     }
 
     /// Goes back and puts `tree`, with all that is mounted on it, in the place of the physical root.
@@ -61,7 +65,8 @@ impl Outside {
     }
 
     fn enter(&self) -> Result<(), Errno> {
-        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))
+        move_into_link_name_space(self.namespace.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        fchdir(&self.slash).and_then(|()| chroot("."))
     }
 
     /// Path of the directory on which the physical root is mounted.
