@@ -186,7 +186,11 @@ impl<'a> FileReader<'a> {
             S_IFREG => self.content(&place, file, stat, work)?,
             S_IFLNK => {
                 let mut target = Vec::new();
-                file.by_ref().take(TARGET_MAX as u64 + 1).read_to_end(&mut target)?;
+                file.by_ref().take(TARGET_MAX as u64 + 2).read_to_end(&mut target)?;
+                // libostree writes the target as a C string, with its NUL.
+                if target.last() == Some(&0) {
+                    target.pop();
+                }
                 symlink(target)?
             }
             _ => bail!("its mode {mode:o} in user.ostreemeta is neither a regular file nor a symlink"),
