@@ -36,7 +36,7 @@ pub fn convert(
         .with_context(|| format!("converting commit {}", commit.checksum))?;
     erofs::emit(&loaded.tree, &plan, out).context("writing the image")?;
     Ok(Converted {
-        inodes: plan.inodes(),
+        inodes: plan.inodes() as u64,
         bytes: plan.image_size(),
         objects: loaded.objects,
         work: loaded.work,
