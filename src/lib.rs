@@ -2,7 +2,15 @@
 //!
 //! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
 
+pub mod dump; // composefs-dump(5) text <-> tree
+pub mod erofs; // tree <-> image
 pub mod merkle; // the fs-verity digest in user space
+pub mod source; // OSTree repositories: commit -> tree
 pub mod tree; // a file system as plain data
+
+pub mod convert; // the pipeline from a commit to an image
+pub mod output; // an image on the disk, whole or not at all
+pub mod refused; // the answer no
+pub mod signing; // private keys; the only file that sees one
 
 pub mod cli; // the command line; the only code that prints

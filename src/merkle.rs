@@ -9,8 +9,10 @@ use std::io::{self, Read, Write};
 use ostree_seal_root::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-mod blocks;
-use blocks::{BLOCK, HASH, hash_blocks};
+mod batch;
+mod lanes;
+pub use batch::Batch;
+use lanes::{BLOCK, HASH, hash_blocks};
 
 /// How much is hashed in one go where the data comes in pieces: enough blocks for every lane.
 const BATCH: usize = 8 * BLOCK;
@@ -179,15 +181,23 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-/// The digest: SHA-256 of `struct fsverity_descriptor` (include/uapi/linux/fsverity.h), 256 bytes.
+/// Bytes of a descriptor.
+const DESCRIPTOR: usize = 256;
+
+/// The SHA-256 of its descriptor is a file's digest.
 fn describe(size: u64, root_hash: &[u8; HASH]) -> Digest {
-    let mut descriptor = [0; 256];
+    Digest(Sha256::digest(descriptor(size, root_hash)).into())
+}
+
+/// `struct fsverity_descriptor` (include/uapi/linux/fsverity.h); no root hash is one of zeros.
+fn descriptor(size: u64, root_hash: &[u8]) -> [u8; DESCRIPTOR] {
+    let mut descriptor = [0; DESCRIPTOR];
     descriptor[0] = 1; // version
     descriptor[1] = 1; // hash_algorithm: FS_VERITY_HASH_ALG_SHA256
     descriptor[2] = 12; // log_blocksize
     descriptor[8..16].copy_from_slice(&size.to_le_bytes()); // data_size
-    descriptor[16..48].copy_from_slice(root_hash); // root_hash; salt and the rest are zeros
-    Digest(Sha256::digest(descriptor).into())
+    descriptor[16..16 + root_hash.len()].copy_from_slice(root_hash); // root_hash; salt and the rest are zeros
+    descriptor
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 //! All text (names, targets, payloads, xattrs) lies in one arena, and xattr sets and backing files are interned, so
 //! that a node costs no allocation of its own and a tree of 1,000,000 files stays small.
 
-use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Index;
+
+use hashbrown::HashTable;
 
 use ostree_seal_root::digest::Digest;
 
 mod error;
+mod path;
 pub use error::TreeError;
 
 /// `S_IFMT` and the file types of `st_mode`.
@@ -53,7 +56,11 @@ pub struct NodeId(u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct XattrsId(u32);
 
-/// An interned file outside the tree that holds a regular file's content.
+/// An interned xattr: equal names with equal values have the same id, whatever sets they are in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct XattrId(u32);
+
+/// A file outside the tree that holds a regular file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackingId(u32);
 
@@ -169,8 +176,11 @@ pub struct Tree {
     directories: Vec<Vec<Entry>>,
     backings: Vec<Backing>,
     xattrs: Vec<Xattr>,
+    known_xattrs: HashTable<XattrId>,
+    xattr_ids: Vec<XattrId>,
     xattr_sets: Vec<(u32, u32)>,
-    interned_xattrs: HashMap<Box<[u8]>, XattrsId>,
+    known_sets: HashTable<XattrsId>,
+    hasher: RandomState,
 }
 
 impl Tree {
@@ -182,8 +192,11 @@ impl Tree {
             directories: Vec::new(),
             backings: Vec::new(),
             xattrs: Vec::new(),
+            known_xattrs: HashTable::new(),
+            xattr_ids: Vec::new(),
             xattr_sets: vec![(0, 0)],
-            interned_xattrs: HashMap::new(),
+            known_sets: HashTable::new(),
+            hasher: RandomState::new(),
         }
     }
 
@@ -225,9 +238,19 @@ impl Tree {
     }
 
     /// The xattrs of a set, in bytewise order of their names.
-    pub fn xattrs(&self, set: XattrsId) -> &[Xattr] {
+    pub fn xattrs(&self, set: XattrsId) -> impl ExactSizeIterator<Item = &Xattr> {
+        self.xattr_ids(set).iter().map(|id| &self[*id])
+    }
+
+    /// The xattrs of a set by their ids, in bytewise order of their names.
+    pub fn xattr_ids(&self, set: XattrsId) -> &[XattrId] {
         let (start, len) = self.xattr_sets[set.0 as usize];
-        &self.xattrs[start as usize..][..len as usize]
+        &self.xattr_ids[start as usize..][..len as usize]
+    }
+
+    /// All interned xattrs, in the order in which they were added.
+    pub fn interned_xattrs(&self) -> impl ExactSizeIterator<Item = (XattrId, &Xattr)> {
+        self.xattrs.iter().enumerate().map(|(index, xattr)| (XattrId(narrow(index)), xattr))
     }
 
     /// Number of interned xattr sets, the empty one included: every [`XattrsId`] is below it.
@@ -235,9 +258,19 @@ impl Tree {
         self.xattr_sets.len()
     }
 
-    /// Number of interned backing files: every [`BackingId`] is below it.
+    /// Number of directories: every [`DirectoryId`] is below it.
+    pub fn directory_count(&self) -> usize {
+        self.directories.len()
+    }
+
+    /// Number of backing files: every [`BackingId`] is below it.
     pub fn backing_count(&self) -> usize {
         self.backings.len()
+    }
+
+    /// All backing files, in the order in which they were added.
+    pub fn backings(&self) -> impl ExactSizeIterator<Item = (BackingId, &Backing)> {
+        self.backings.iter().enumerate().map(|(index, backing)| (BackingId(narrow(index)), backing))
     }
 
     /// Adds a node that no directory names yet. The first one is the root.
@@ -283,33 +316,74 @@ impl Tree {
         }
     }
 
-    /// A name for [`Tree::insert`], 1 to [`NAME_MAX`] bytes.
+    /// A name for [`Tree::insert`]: 1 to [`NAME_MAX`] bytes, neither `.` nor `..`, without `/` and NUL.
     pub fn add_name(&mut self, name: &[u8]) -> Result<Span, TreeError> {
         match name.len() {
             0 => Err(TreeError::EmptyName),
             len if len > NAME_MAX => Err(TreeError::NameTooLong(len)),
+            _ if name == b"." || name == b".." || name.iter().any(|byte| matches!(byte, 0 | b'/')) => {
+                Err(TreeError::ForbiddenName(name.to_vec()))
+            }
             _ => self.add_bytes(name),
         }
     }
 
     /// An xattr set; the same set given twice is stored once. A later value of a repeated name wins.
     pub fn add_xattrs(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<XattrsId, TreeError> {
-        if pairs.is_empty() {
-            return Ok(XattrsId(0));
+        let ids = pairs.iter().map(|(name, value)| self.add_xattr(name, value)).collect::<Result<_, _>>()?;
+        self.add_xattr_set(ids)
+    }
+
+    /// One xattr; the same name and value given twice are stored once.
+    pub fn add_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<XattrId, TreeError> {
+        if name.is_empty() || name.len() > XATTR_NAME_MAX {
+            return Err(TreeError::XattrName(name.len()));
         }
-        let pairs = checked_xattrs(pairs)?;
-        let key = interning_key(&pairs);
-        if let Some(known) = self.interned_xattrs.get(key.as_slice()) {
+        if value.len() > XATTR_VALUE_MAX {
+            return Err(TreeError::XattrValue(value.len()));
+        }
+        let hash = self.hasher.hash_one((name, value));
+        let known = self.known_xattrs.find(hash, |id| self.is_xattr(*id, name, value));
+        if let Some(known) = known {
             return Ok(*known);
         }
-        let start = place(self.xattrs.len())?;
-        for (name, value) in &pairs {
-            let xattr = Xattr { name: self.add_bytes(name)?, value: self.add_bytes(value)? };
-            self.xattrs.push(xattr);
+        let id = XattrId(place(self.xattrs.len())?);
+        let xattr = Xattr { name: self.add_bytes(name)?, value: self.add_bytes(value)? };
+        self.xattrs.push(xattr);
+        let (arena, xattrs, hasher) = (&self.arena, &self.xattrs, &self.hasher);
+        self.known_xattrs.insert_unique(hash, id, |id| {
+            let xattr = &xattrs[id.index()];
+            hasher.hash_one((slice(arena, xattr.name), slice(arena, xattr.value)))
+        });
+        Ok(id)
+    }
+
+    /// A set of interned xattrs. A later value of a repeated name wins.
+    pub fn add_xattr_set(&mut self, mut ids: Vec<XattrId>) -> Result<XattrsId, TreeError> {
+        if ids.is_empty() {
+            return Ok(XattrsId::NONE);
         }
+        ids.reverse();
+        ids.sort_by(|a, b| self[self[*a].name].cmp(&self[self[*b].name]));
+        ids.dedup_by(|a, b| self[self[*a].name] == self[self[*b].name]);
+        let sizes = ids.iter().map(|id| 7 + self[*id].name.len() + self[*id].value.len());
+        let budget = 12 + sizes.sum::<usize>();
+        if budget > XATTR_BUDGET {
+            return Err(TreeError::XattrBudget(budget));
+        }
+        let hash = self.hasher.hash_one(&ids);
+        if let Some(known) = self.known_sets.find(hash, |set| self.xattr_ids(*set) == ids) {
+            return Ok(*known);
+        }
+        let start = place(self.xattr_ids.len())?;
+        self.xattr_ids.extend_from_slice(&ids);
         let id = XattrsId(place(self.xattr_sets.len())?);
-        self.xattr_sets.push((start, place(pairs.len())?));
-        self.interned_xattrs.insert(key.into_boxed_slice(), id);
+        self.xattr_sets.push((start, place(ids.len())?));
+        let (members, sets, hasher) = (&self.xattr_ids, &self.xattr_sets, &self.hasher);
+        self.known_sets.insert_unique(hash, id, |set| {
+            let (start, len) = sets[set.index()];
+            hasher.hash_one(&members[start as usize..][..len as usize])
+        });
         Ok(id)
     }
 
@@ -337,6 +411,10 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    fn is_xattr(&self, id: XattrId, name: &[u8], value: &[u8]) -> bool {
+        &self[self[id].name] == name && &self[self[id].value] == value
     }
 
     fn add_bytes(&mut self, bytes: &[u8]) -> Result<Span, TreeError> {
@@ -369,6 +447,14 @@ impl Index<BackingId> for Tree {
     }
 }
 
+impl Index<XattrId> for Tree {
+    type Output = Xattr;
+
+    fn index(&self, id: XattrId) -> &Xattr {
+        &self.xattrs[id.0 as usize]
+    }
+}
+
 impl Index<Span> for Tree {
     type Output = [u8];
 
@@ -389,6 +475,20 @@ impl XattrsId {
     pub const NONE: Self = Self(0);
 
     /// Position among the interned sets.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl XattrId {
+    /// Position among the interned xattrs.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl DirectoryId {
+    /// Position among the directories.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -427,39 +527,14 @@ fn slice(arena: &[u8], span: Span) -> &[u8] {
     &arena[span.start as usize..][..span.len as usize]
 }
 
+/// An index of something that [`place`] let in.
+#[expect(clippy::cast_possible_truncation, reason = "nothing is stored whose place has more than 32 bits")]
+fn narrow(index: usize) -> u32 {
+    index as u32
+}
+
 fn place(index: usize) -> Result<u32, TreeError> {
     u32::try_from(index).map_err(|_| TreeError::TooLarge)
-}
-
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// The pairs in bytewise order of their names, the last value of a repeated name, or the limit they break.
-fn checked_xattrs<'a>(pairs: &[Pair<'a>]) -> Result<Vec<Pair<'a>>, TreeError> {
-    let mut sorted = pairs.to_vec();
-    sorted.reverse();
-    sorted.sort_by_key(|(name, _)| *name);
-    sorted.dedup_by_key(|(name, _)| *name);
-    let mut budget = 12;
-    for (name, value) in &sorted {
-        if name.is_empty() || name.len() > XATTR_NAME_MAX {
-            return Err(TreeError::XattrName(name.len()));
-        }
-        if value.len() > XATTR_VALUE_MAX {
-            return Err(TreeError::XattrValue(value.len()));
-        }
-        budget += 7 + name.len() + value.len();
-    }
-    if budget > XATTR_BUDGET { Err(TreeError::XattrBudget(budget)) } else { Ok(sorted) }
-}
-
-/// Names and values with their lengths: equal for equal sets, different for different ones.
-fn interning_key(pairs: &[Pair<'_>]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(pairs.iter().map(|(name, value)| 16 + name.len() + value.len()).sum());
-    for part in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        key.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        key.extend_from_slice(part);
-    }
-    key
 }
 
 #[cfg(test)]

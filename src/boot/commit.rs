@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
-use crate::gvariant::{Dictionary, GVariantError, Member, tuple};
+use crate::gvariant::{Dictionary, GVariantError, Member, text, tuple};
 use crate::names::CommitId;
 
 /// Commit metadata: the image's fs-verity digest, `ay` of 32 bytes, as libostree writes it.
@@ -36,7 +36,14 @@ impl<'a> Commit<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         let any = Member::Any(1);
         let members = [Member::Any(8), any, any, any, any, Member::Eight, any, any];
-        let [metadata, parent, ..] = tuple(bytes, members)?;
+        let [metadata, parent, _, subject, body, _, tree, meta] = tuple(bytes, members)?;
+        // Nothing here needs these four, but bytes without them are no commit.
+        for bytes in [subject, body] {
+            text(bytes)?;
+        }
+        for (name, bytes) in [("tree", tree), ("meta", meta)] {
+            sized::<32>(name, bytes)?;
+        }
         let parent = match parent {
             [] => None,
             parent => Some(CommitId(sized("parent", parent)?)),

@@ -199,7 +199,8 @@ fn read_offset(bytes: &[u8], at: usize, width: usize) -> Result<usize, GVariantE
     usize::try_from(value).map_err(|_| GVariantError::Offset)
 }
 
-fn text(bytes: &[u8]) -> Result<&str, GVariantError> {
+/// `s`.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, GVariantError> {
     match bytes.split_last() {
         Some((0, text)) if !text.contains(&0) => std::str::from_utf8(text).map_err(|_| GVariantError::Text),
         _ => Err(GVariantError::Text),

@@ -1,8 +1,20 @@
 //! The command line: one file a subcommand, each with its arguments and `run`. The only code that prints.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+pub use crate::refused::Refused;
+
+mod commit; // the arguments of every command that reads a commit
+mod convert; // convert
+mod digest; // digest
+mod generate; // generate
+mod progress; // bars on stderr
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
@@ -13,23 +25,20 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
-
-/// A check said no. Any error with this in its chain ends the program with exit code 3.
-#[derive(Debug)]
-pub struct Refused(pub String);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
+enum Command {
+    Convert(convert::ConvertArgs),
+    Digest(digest::DigestArgs),
+    #[command(hide = true)]
+    Generate(generate::GenerateArgs),
 }
-
-impl std::error::Error for Refused {}
 
 /// Runs the chosen subcommand: 0 done, 1 could not, 3 refused. A wrong command line has ended with 2 in clap already.
 pub fn run(cli: Cli) -> ExitCode {
-    let result: anyhow::Result<()> = match cli.command {};
+    let result = match cli.command {
+        Command::Convert(args) => convert::run(&args),
+        Command::Digest(args) => digest::run(&args),
+        Command::Generate(args) => generate::run(&args),
+    };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -38,4 +47,14 @@ pub fn run(cli: Cli) -> ExitCode {
             ExitCode::from(if refused { 3 } else { 1 })
         }
     }
+}
+
+/// A result on stdout, as text.
+fn print_line(text: &impl Display) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{text}").context("writing to stdout")
+}
+
+/// A result on stdout, for programs.
+fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(&serde_json::to_string_pretty(value)?)
 }

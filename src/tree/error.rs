@@ -11,6 +11,8 @@ pub enum TreeError {
     EmptyName,
     /// A name of more than [`NAME_MAX`] bytes.
     NameTooLong(usize),
+    /// A name that is `.` or `..`, or that holds a `/` or a NUL.
+    ForbiddenName(Vec<u8>),
     /// The same name twice in one directory.
     DuplicateName(Vec<u8>),
     /// The parent of an entry is not a directory.
@@ -36,6 +38,9 @@ impl fmt::Display for TreeError {
         match self {
             Self::EmptyName => write!(f, "the name is empty"),
             Self::NameTooLong(len) => write!(f, "the name has {len} bytes, at most {NAME_MAX} are possible"),
+            Self::ForbiddenName(name) => {
+                write!(f, "the name {:?} is not possible", name.escape_ascii().to_string())
+            }
             Self::DuplicateName(name) => {
                 write!(f, "the name {:?} is there twice", name.escape_ascii().to_string())
             }

@@ -1,7 +1,9 @@
 use super::{
-    Content, Metadata, Mtime, Pair, Role, TARGET_MAX, Tree, TreeError, XATTR_BUDGET, XATTR_VALUE_MAX,
-    XattrsId, mode,
+    Content, Metadata, Mtime, Role, TARGET_MAX, Tree, TreeError, XATTR_BUDGET, XATTR_VALUE_MAX, XattrsId,
+    mode,
 };
+
+type Pair<'a> = (&'a [u8], &'a [u8]);
 
 fn pairs<'a>(list: &'a [(&'a str, &'a str)]) -> Vec<Pair<'a>> {
     list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
@@ -15,14 +17,14 @@ fn equal_xattr_sets_are_stored_once() {
     let other = tree.add_xattrs(&pairs(&[("user.a", "1u"), ("ser.b", "2")])).unwrap();
     assert_eq!(first, second);
     assert_ne!(first, other);
-    assert_eq!(&tree[tree.xattrs(first)[0].name], b"user.a");
+    assert_eq!(tree.xattrs(first).map(|xattr| &tree[xattr.name]).collect::<Vec<_>>(), [b"user.a", b"user.b"]);
 }
 
 #[test]
 fn last_value_of_a_repeated_xattr_wins() {
     let mut tree = Tree::new();
     let set = tree.add_xattrs(&pairs(&[("user.a", "old"), ("user.b", ""), ("user.a", "new")])).unwrap();
-    let values: Vec<&[u8]> = tree.xattrs(set).iter().map(|xattr| &tree[xattr.value]).collect();
+    let values: Vec<&[u8]> = tree.xattrs(set).map(|xattr| &tree[xattr.value]).collect();
     assert_eq!(values, [b"new".as_slice(), b""]);
 }
 
@@ -48,6 +50,9 @@ fn refuses_names_and_targets_beyond_each_limit() {
     assert_eq!(tree.add_name(b""), Err(TreeError::EmptyName));
     assert!(tree.add_name(&long[..255]).is_ok());
     assert_eq!(tree.add_name(&long[..256]), Err(TreeError::NameTooLong(256)));
+    for name in [b".".as_slice(), b"..", b"a/b", b"a\0"] {
+        assert_eq!(tree.add_name(name), Err(TreeError::ForbiddenName(name.to_vec())));
+    }
     assert_eq!(tree.add_symlink(b""), Err(TreeError::EmptyTarget));
     assert!(tree.add_symlink(&long[..4095]).is_ok());
     assert_eq!(tree.add_symlink(&long), Err(TreeError::TargetTooLong(4096)));

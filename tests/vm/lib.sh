@@ -42,7 +42,7 @@ copy_modules() {
 # links and extended attributes are kept. SIZE as mke2fs takes it (300M).
 make_disk() {
     rm -f "$1"
-    mke2fs -q -t ext4 -b 4096 -O verity -E root_owner=0:0 -L sysroot -d "$3" "$1" "$2"
+    mke2fs -q -t ext4 -b 4096 -O verity -E root_owner=0:0 -L sysroot -d "$3" "$1" "$2" >/dev/null
 }
 
 # add_closure ROOT PROGRAM DIRECTORY: copies a dynamic program of the root directory ROOT (/ for this machine) with its

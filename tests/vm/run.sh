@@ -39,6 +39,7 @@ run_test() {
         report "$test" host 1 <(tail -n 20 "$work/host.log"; echo "not ok $test/host: host.sh failed, see above")
         return
     fi
+    unset DISK_SIZE VM_TIMEOUT VM_MEMORY VM_CMDLINE
     # shellcheck source=/dev/null
     if [ -e "$work/settings" ]; then . "$work/settings"; fi
     make_disk "$work/disk.img" "${DISK_SIZE:-512M}" "$work/disk"

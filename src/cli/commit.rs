@@ -1,0 +1,40 @@
+//! The arguments of every command that reads a commit.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::Args;
+
+use crate::source::{Commit, Source};
+
+/// Which commit, and how to read it.
+#[derive(Debug, Args)]
+pub(super) struct CommitArgs {
+    /// The OSTree repository, of any mode
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+
+    /// Threads that read and hash; the image is the same for any number [default: all processors]
+    #[arg(long, value_name = "N", display_order = 100)]
+    threads: Option<NonZeroUsize>,
+
+    /// A ref, REMOTE:REF, or a commit id, which may be abbreviated
+    #[arg(value_name = "REF")]
+    rev: String,
+}
+
+impl CommitArgs {
+    /// Opens the repository and finds the commit.
+    pub(super) fn open(&self) -> anyhow::Result<(Source, Commit)> {
+        let source = Source::open(&self.repo)?;
+        let commit = source.commit(&self.rev)?;
+        Ok((source, commit))
+    }
+
+    /// How many threads to use.
+    pub(super) fn threads(&self) -> NonZeroUsize {
+        let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.threads.unwrap_or_else(all)
+    }
+}

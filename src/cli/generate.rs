@@ -1,0 +1,49 @@
+//! `ostree-seal generate`: man pages and shell completions, from the same source as the help. For `make install`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory, ValueEnum};
+use clap_complete::Shell;
+
+use super::Cli;
+
+/// Generate man pages or shell completions into a directory
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// What to generate
+    #[arg(value_enum)]
+    what: What,
+
+    /// Where to put the files; it is created if it doesn't exist
+    directory: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// A man page for the program and one for each command
+    Man,
+    /// A completion script for each of bash, zsh and fish
+    Completions,
+}
+
+pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+    let directory = &args.directory;
+    std::fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    match args.what {
+        What::Man => generate_man(directory),
+        What::Completions => generate_completions(directory),
+    }
+    .with_context(|| format!("writing to {}", directory.display()))
+}
+
+fn generate_man(directory: &Path) -> anyhow::Result<()> {
+    Ok(clap_mangen::generate_to(Cli::command(), directory)?)
+}
+
+fn generate_completions(directory: &Path) -> anyhow::Result<()> {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "ostree-seal", directory)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! File objects of archive repositories: a header and the content as raw deflate.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+use anyhow::{Context as _, bail, ensure};
+use flate2::bufread::DeflateDecoder;
+use ostree_seal_root::digest::Digest;
+use sha2::{Digest as _, Sha256};
+
+use super::checksum::Checksum;
+use super::dirmeta::parse_xattrs;
+use super::file::{ObjectKind, XattrList, symlink};
+use super::gvariant::{FormatError, Tuple, be_u32, text, to_be_u32};
+use crate::merkle::FileHasher;
+use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};
+
+/// The largest header that is read, in bytes: more than any xattrs that fit into an image.
+const HEADER_MAX: usize = 1024 * 1024;
+
+/// What a `.filez` holds.
+#[derive(Debug)]
+pub(super) struct Archived {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    pub(super) xattrs: XattrList,
+    pub(super) kind: ObjectKind,
+}
+
+/// The header, `(tuuuusa(ayay))` in GVariant with big-endian numbers.
+#[derive(Debug, PartialEq, Eq)]
+struct Header<'a> {
+    size: u64,
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    target: &'a str,
+    /// `a(ayay)`
+    xattrs: &'a [u8],
+}
+
+/// Reads an object and compares it with its name. Here that costs little beside the decompression, and the header
+/// holds what no digest of the content would tell.
+pub(super) fn read(file: File, object: &Checksum, hasher: &mut FileHasher) -> anyhow::Result<Archived> {
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    let bytes = read_header(&mut reader)?;
+    let header = Header::parse(&bytes).context("reading its header")?;
+    let mut checksum = Sha256::new();
+    checksum_header(&mut checksum, &header)?;
+    let kind = match header.mode & S_IFMT {
+        S_IFREG => {
+            ensure!(header.target.is_empty(), "its header gives a regular file a symlink target");
+            let digest = inflate(reader, &header, &mut checksum, hasher)?;
+            digest.map_or(ObjectKind::Empty, |digest| ObjectKind::Regular { size: header.size, digest })
+        }
+        S_IFLNK => symlink(header.target.as_bytes().to_vec())?,
+        _ => bail!("the mode {:o} in its header is neither a regular file nor a symlink", header.mode),
+    };
+    let found = Checksum(checksum.finalize().into());
+    ensure!(found == *object, "it is damaged: header and content have the SHA-256 {found}");
+    let xattrs = parse_xattrs(header.xattrs).context("reading its header")?;
+    Ok(Archived {
+        uid: header.uid,
+        gid: header.gid,
+        mode: header.mode,
+        xattrs: xattrs.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        kind,
+    })
+}
+
+/// The header's bytes: they follow their length (`u32`, big-endian) and 4 zeros.
+fn read_header(reader: &mut impl Read) -> anyhow::Result<Vec<u8>> {
+    let mut prefix = [0; 8];
+    reader.read_exact(&mut prefix).context("reading its header")?;
+    let [a, b, c, d, padding @ ..] = prefix;
+    let len = usize::try_from(be_u32([a, b, c, d]))?;
+    ensure!(padding == [0; 4], "its header begins with wrong padding");
+    ensure!(len <= HEADER_MAX, "its header has {len} bytes, at most {HEADER_MAX} are possible");
+    let mut bytes = vec![0; len];
+    reader.read_exact(&mut bytes).context("reading its header")?;
+    Ok(bytes)
+}
+
+impl<'a> Header<'a> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+        let mut tuple = Tuple::new(bytes);
+        let size = tuple.be_u64()?;
+        let uid = tuple.be_u32()?;
+        let gid = tuple.be_u32()?;
+        let mode = tuple.be_u32()?;
+        let _rdev: [u8; 4] = tuple.fixed()?;
+        let target = text(tuple.framed(1)?)?;
+        Ok(Self { size, uid, gid, mode, target, xattrs: tuple.last(1)? })
+    }
+}
+
+/// Hashes what the object's name is made of before the content: the header without the size, `(uuuusa(ayay))`,
+/// behind its length and 4 zeros. Its members lie as in the archive's header, 8 bytes earlier.
+fn checksum_header(checksum: &mut Sha256, header: &Header<'_>) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    for number in [header.uid, header.gid, header.mode, 0] {
+        bytes.extend_from_slice(&to_be_u32(number));
+    }
+    bytes.extend_from_slice(header.target.as_bytes());
+    bytes.push(0);
+    let target_end = bytes.len() as u64;
+    bytes.extend_from_slice(header.xattrs);
+    // One framing offset, as wide as the length of the whole needs.
+    let width = [(1, 0xff), (2, 0xffff), (4, 0xffff_ffff)]
+        .into_iter()
+        .find(|(width, max)| bytes.len() + width <= *max)
+        .map_or(8, |(width, _)| width);
+    bytes.extend_from_slice(&target_end.to_le_bytes()[..width]);
+    checksum.update(to_be_u32(u32::try_from(bytes.len())?));
+    checksum.update([0; 4]);
+    checksum.update(&bytes);
+    Ok(())
+}
+
+/// Hashes the content, once for the object's name and once for its digest; none for an empty file.
+fn inflate(
+    reader: impl BufRead,
+    header: &Header<'_>,
+    checksum: &mut Sha256,
+    hasher: &mut FileHasher,
+) -> anyhow::Result<Option<Digest>> {
+    // One byte more than the header promises is enough to know that it lies.
+    let content = DeflateDecoder::new(reader).take(header.size.saturating_add(1));
+    let (digest, size) =
+        hasher.digest_reader(Tee { reader: content, checksum }).context("decompressing its content")?;
+    ensure!(size == header.size, "its content has {size} bytes or more, its header says {}", header.size);
+    Ok((size > 0).then_some(digest))
+}
+
+/// Hashes what is read through it.
+struct Tee<'a, R> {
+    reader: R,
+    checksum: &'a mut Sha256,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.reader.read(buffer)?;
+        self.checksum.update(&buffer[..len]);
+        Ok(len)
+    }
+}

@@ -1,0 +1,142 @@
+//! OSTree repositories: from a commit to a [`Tree`]. The only files that name ostree, gio or glib.
+//!
+//! libostree opens the repository, resolves refs and holds the lock. The objects are read directly: they are a stable
+//! format, and that is where the time goes.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::Context as _;
+use fn_error_context::context;
+
+use crate::tree::Tree;
+
+mod checksum; // an object's name
+mod commit; // where a commit's tree begins
+mod dirmeta; // owner, mode and xattrs
+mod dirtree; // the names in a directory
+mod gvariant; // the serialised form of all three
+
+mod archive; // file objects in archive repositories
+mod file; // file objects in the other modes
+mod store; // objects as files below `objects`
+
+mod lock; // libostree's lock; the only unsafe code of this package
+mod repo; // libostree: open, resolve, lock
+
+mod assemble; // table of objects -> tree
+mod queue; // jobs for the threads
+mod walk; // commit -> table of objects
+
+pub use checksum::Checksum;
+pub use commit::Commit;
+pub use file::{ObjectInfo, ObjectKind, Work, XattrList, Xattrs};
+pub use gvariant::FormatError;
+pub use store::RepoMode;
+
+use assemble::assemble;
+use repo::Repo;
+use store::{Metadata, Store, read_metadata};
+use walk::{Company, read_objects};
+
+/// What is known of file objects from earlier runs. Called on the thread that called [`Source::load`].
+pub trait ObjectCache {
+    /// What an object is, if that's known: then the object isn't opened.
+    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo>;
+    /// Takes note of an object that was read.
+    fn add(&mut self, object: &Checksum, info: &ObjectInfo);
+}
+
+/// Knows nothing and learns nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCache;
+
+impl ObjectCache for NoCache {
+    fn get(&mut self, _: &Checksum) -> Option<ObjectInfo> {
+        None
+    }
+
+    fn add(&mut self, _: &Checksum, _: &ObjectInfo) {}
+}
+
+/// Hears how far a load is. Called on the thread that called [`Source::load`], a few times per thousand objects.
+pub trait Progress {
+    /// So many file objects were read, and so many are known to be in the commit so far.
+    fn objects(&mut self, done: u64, known: u64);
+}
+
+impl Progress for () {
+    fn objects(&mut self, _: u64, _: u64) {}
+}
+
+/// An OSTree repository, open and locked against a concurrent prune until it's dropped.
+#[derive(Debug)]
+pub struct Source {
+    repo: Repo,
+    stores: Vec<Store>,
+}
+
+/// How to load a commit.
+pub struct Load<'a> {
+    /// Number of threads that read and hash objects. The result doesn't depend on it.
+    pub threads: NonZeroUsize,
+    /// What is known from earlier runs.
+    pub cache: &'a mut dyn ObjectCache,
+    /// Who hears of the progress.
+    pub progress: &'a mut dyn Progress,
+}
+
+/// A commit as a tree, and what it took.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The tree that libostree would make an image of.
+    pub tree: Tree,
+    /// Different file objects in the commit, known ones included.
+    pub objects: u64,
+    /// What was read.
+    pub work: Work,
+}
+
+impl Source {
+    /// Opens the repository at this path, and its parents.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        let (repo, stores) = Repo::open(path)?;
+        Ok(Self { repo, stores })
+    }
+
+    /// How the repository keeps its files.
+    pub fn mode(&self) -> RepoMode {
+        self.stores[0].mode
+    }
+
+    /// The commit that a ref, `remote:ref`, or a full or abbreviated commit id names.
+    pub fn commit(&self, rev: &str) -> anyhow::Result<Commit> {
+        let checksum = self.repo.resolve(rev)?;
+        self.read_commit(checksum)
+    }
+
+    /// Reads all objects of a commit, each once, and makes its tree.
+    #[context("loading commit {}", commit.checksum)]
+    pub fn load(&self, commit: &Commit, load: Load<'_>) -> anyhow::Result<Loaded> {
+        let company = Company { cache: load.cache, progress: load.progress };
+        let objects = read_objects(&self.stores, commit, load.threads, company)?;
+        let tree = assemble(&objects)?;
+        Ok(Loaded { tree, objects: objects.files.len() as u64, work: objects.work })
+    }
+
+    #[context("loading commit {checksum}")]
+    fn read_commit(&self, checksum: Checksum) -> anyhow::Result<Commit> {
+        let mut buffer = Vec::new();
+        let bytes = read_metadata(&self.stores, &checksum, Metadata::Commit, &mut buffer)?;
+        Commit::parse(checksum, bytes).with_context(|| format!("reading object {checksum}.commit"))
+    }
+}
+
+impl std::fmt::Debug for Load<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Load").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! What libostree is asked for: opening a repository and its parents, its mode, refs, and the lock.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use fn_error_context::context;
+use ostree::gio;
+use rustix::fs::{Mode, OFlags};
+
+use super::checksum::Checksum;
+use super::lock::SharedLock;
+use super::store::{RepoMode, Store};
+
+/// An opened repository and its parents, locked against a prune until this is dropped.
+#[derive(Debug)]
+pub(super) struct Repo {
+    repo: ostree::Repo,
+    path: PathBuf,
+    _locks: Vec<SharedLock>,
+}
+
+impl Repo {
+    /// Opens a repository; the stores are its own and those of its parents, in the order in which to look.
+    pub(super) fn open(path: &Path) -> anyhow::Result<(Self, Vec<Store>)> {
+        let repo = ostree::Repo::new_for_path(path);
+        repo.open(gio::Cancellable::NONE)
+            .with_context(|| format!("opening {} as an OSTree repository", path.display()))?;
+        let mut locks = Vec::new();
+        let mut stores = Vec::new();
+        let mut next = Some(repo.clone());
+        while let Some(repo) = next {
+            locks.push(take_lock(&repo)?);
+            stores.push(open_store(&repo)?);
+            next = repo.parent();
+        }
+        Ok((Self { repo, path: path.to_owned(), _locks: locks }, stores))
+    }
+
+    /// The commit that a ref, `remote:ref` or full or abbreviated commit id names.
+    pub(super) fn resolve(&self, rev: &str) -> anyhow::Result<Checksum> {
+        let found = self
+            .repo
+            .require_rev(rev)
+            .with_context(|| format!("looking for {rev:?} in {}", self.path.display()))?;
+        Checksum::from_hex(&found).with_context(|| format!("{rev:?} names {found:?}, which is no commit id"))
+    }
+}
+
+#[context("locking {}", location(repo).display())]
+fn take_lock(repo: &ostree::Repo) -> anyhow::Result<SharedLock> {
+    Ok(SharedLock::take(repo)?)
+}
+
+#[context("opening {}", location(repo).display())]
+fn open_store(repo: &ostree::Repo) -> anyhow::Result<Store> {
+    let mode = match repo.mode() {
+        ostree::RepoMode::Bare => RepoMode::Bare,
+        ostree::RepoMode::BareUser => RepoMode::BareUser,
+        ostree::RepoMode::BareUserOnly => RepoMode::BareUserOnly,
+        ostree::RepoMode::BareSplitXattrs => RepoMode::BareSplitXattrs,
+        ostree::RepoMode::Archive => RepoMode::Archive,
+        other => bail!("its mode is unknown to this version: {other:?}"),
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let objects = rustix::fs::openat(repo.dfd_borrow(), "objects", flags, Mode::empty())
+        .context("opening its objects directory")?;
+    // libostree has read the key when it opened the repository: an error here means that there is none.
+    let disable_xattrs = repo.config().boolean("core", "disable-xattrs").unwrap_or(false);
+    Ok(Store { path: location(repo), objects, mode, disable_xattrs })
+}
+
+fn location(repo: &ostree::Repo) -> PathBuf {
+    use ostree::gio::prelude::FileExt as _;
+    repo.path().path().unwrap_or_default()
+}

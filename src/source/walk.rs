@@ -1,0 +1,319 @@
+//! The walk over a commit's objects: dirtrees lead to file objects, and threads read each object once, however many
+//! paths name it. What comes out is a table of objects; their order in it depends on the threads, but nothing else does.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use anyhow::{Context as _, anyhow};
+
+use super::checksum::Checksum;
+use super::commit::Commit;
+use super::dirmeta::Dirmeta;
+use super::dirtree::Dirtree;
+use super::file::{FileReader, ObjectInfo, Work, Xattrs};
+use super::queue::Queue;
+use super::store::{Metadata, Store, read_metadata};
+use super::{ObjectCache, Progress};
+
+/// File objects that a thread takes at once: few enough to share the last ones fairly.
+const BATCH: usize = 32;
+
+/// The objects of a commit, each once.
+#[derive(Debug)]
+pub(super) struct Objects {
+    /// The first is the root's.
+    pub(super) dirtrees: Vec<Listing>,
+    /// The first is the root's.
+    pub(super) dirmetas: Vec<DirectoryInfo>,
+    pub(super) files: Vec<(Checksum, ObjectInfo)>,
+    pub(super) work: Work,
+}
+
+/// A dirtree whose entries are places in the table of objects.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    names: String,
+    pub(super) files: Vec<(Name, u32)>,
+    /// Dirtree and dirmeta.
+    pub(super) directories: Vec<(Name, u32, u32)>,
+}
+
+/// A piece of the names of a [`Listing`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    start: u32,
+    end: u32,
+}
+
+/// Owner, mode and xattrs of a directory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DirectoryInfo {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    pub(super) xattrs: Xattrs,
+}
+
+impl Listing {
+    pub(super) fn name(&self, name: Name) -> &str {
+        &self.names[name.start as usize..name.end as usize]
+    }
+}
+
+/// What the walk reports to and asks while it runs, on the calling thread.
+pub(super) struct Company<'a> {
+    pub(super) cache: &'a mut dyn ObjectCache,
+    pub(super) progress: &'a mut dyn Progress,
+}
+
+/// Reads all objects of a commit with this many threads.
+pub(super) fn read_objects(
+    stores: &[Store],
+    commit: &Commit,
+    threads: NonZeroUsize,
+    company: Company<'_>,
+) -> anyhow::Result<Objects> {
+    let queue = Queue::new();
+    let (sender, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..threads.get() {
+            let (sender, queue) = (sender.clone(), &queue);
+            scope.spawn(move || work_off(stores, queue, &sender));
+        }
+        drop(sender);
+        let mut walk = Walk::new(&queue, company);
+        let result = walk.run(commit, &results);
+        queue.close();
+        result.map(|()| walk.finish())
+    })
+}
+
+#[derive(Debug)]
+enum Job {
+    Dirtree(u32, Checksum),
+    Dirmeta(u32, Checksum),
+    Files(Vec<(u32, Checksum)>),
+}
+
+#[derive(Debug)]
+enum Done {
+    Dirtree(u32, OwnedDirtree),
+    Dirmeta(u32, DirectoryInfo),
+    Files(Vec<(u32, ObjectInfo)>, Work),
+}
+
+/// A dirtree that doesn't borrow the buffer it was read into.
+#[derive(Debug, Default)]
+struct OwnedDirtree {
+    names: String,
+    files: Vec<(Name, Checksum)>,
+    directories: Vec<(Name, Checksum, Checksum)>,
+}
+
+/// What a thread does: job by job until the queue is closed.
+fn work_off(stores: &[Store], queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
+    let _alarm = Alarm(results);
+    let mut files = FileReader::new(stores);
+    let mut buffer = Vec::new();
+    while let Some(job) = queue.next() {
+        let done = match job {
+            Job::Dirtree(place, object) => {
+                read_dirtree(stores, &object, &mut buffer).map(|tree| Done::Dirtree(place, tree))
+            }
+            Job::Dirmeta(place, object) => {
+                read_dirmeta(stores, &object, &mut buffer).map(|meta| Done::Dirmeta(place, meta))
+            }
+            Job::Files(batch) => read_files(&mut files, batch),
+        };
+        if results.send(done).is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the walk of a thread that panics: it would wait for that thread's result forever.
+struct Alarm<'a>(&'a Sender<anyhow::Result<Done>>);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // If nobody listens any more, nobody waits either.
+            drop(self.0.send(Err(anyhow!("a thread that read objects panicked"))));
+        }
+    }
+}
+
+fn read_files(reader: &mut FileReader<'_>, batch: Vec<(u32, Checksum)>) -> anyhow::Result<Done> {
+    let mut work = Work::default();
+    let infos = batch
+        .into_iter()
+        .map(|(place, object)| Ok((place, reader.read(&object, &mut work)?)))
+        .collect::<anyhow::Result<_>>()?;
+    Ok(Done::Files(infos, work))
+}
+
+fn read_dirtree(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<OwnedDirtree> {
+    let bytes = read_metadata(stores, object, Metadata::Dirtree, buffer)?;
+    let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
+    let mut owned = OwnedDirtree::default();
+    for file in parsed.files {
+        let name = add_name(&mut owned.names, file.name)?;
+        owned.files.push((name, file.object));
+    }
+    for directory in parsed.directories {
+        let name = add_name(&mut owned.names, directory.name)?;
+        owned.directories.push((name, directory.dirtree, directory.dirmeta));
+    }
+    Ok(owned)
+}
+
+fn add_name(names: &mut String, name: &str) -> anyhow::Result<Name> {
+    let start = u32::try_from(names.len())?;
+    names.push_str(name);
+    Ok(Name { start, end: u32::try_from(names.len())? })
+}
+
+fn read_dirmeta(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<DirectoryInfo> {
+    let bytes = read_metadata(stores, object, Metadata::Dirmeta, buffer)?;
+    let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
+    let xattrs = Xattrs::new(&meta.xattrs);
+    Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
+}
+
+/// The calling thread's side: hands out jobs and puts results into their places.
+struct Walk<'q, 'c> {
+    queue: &'q Queue<Job>,
+    company: Company<'c>,
+    /// Jobs without a result yet, and how many of them are for dirtrees.
+    open_jobs: usize,
+    open_dirtrees: usize,
+    dirtrees: HashMap<Checksum, u32>,
+    dirmetas: HashMap<Checksum, u32>,
+    files: HashMap<Checksum, u32>,
+    batch: Vec<(u32, Checksum)>,
+    listings: Vec<Listing>,
+    directory_infos: Vec<DirectoryInfo>,
+    file_infos: Vec<(Checksum, Option<ObjectInfo>)>,
+    work: Work,
+}
+
+impl<'q, 'c> Walk<'q, 'c> {
+    fn new(queue: &'q Queue<Job>, company: Company<'c>) -> Self {
+        Self {
+            queue,
+            company,
+            open_jobs: 0,
+            open_dirtrees: 0,
+            dirtrees: HashMap::new(),
+            dirmetas: HashMap::new(),
+            files: HashMap::new(),
+            batch: Vec::new(),
+            listings: Vec::new(),
+            directory_infos: Vec::new(),
+            file_infos: Vec::new(),
+            work: Work::default(),
+        }
+    }
+
+    fn run(&mut self, commit: &Commit, results: &Receiver<anyhow::Result<Done>>) -> anyhow::Result<()> {
+        self.want_dirtree(commit.dirtree)?;
+        self.want_dirmeta(commit.dirmeta)?;
+        while self.open_jobs > 0 {
+            let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
+            self.open_jobs -= 1;
+            self.take(done)?;
+            if self.open_dirtrees == 0 || self.batch.len() >= BATCH {
+                self.hand_out_files();
+            }
+            self.company.progress.objects(self.work.objects, self.file_infos.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, done: Done) -> anyhow::Result<()> {
+        match done {
+            Done::Dirtree(place, tree) => {
+                self.open_dirtrees -= 1;
+                self.listings[place as usize] = self.list(tree)?;
+            }
+            Done::Dirmeta(place, meta) => self.directory_infos[place as usize] = meta,
+            Done::Files(infos, work) => {
+                self.work.add(work);
+                for (place, info) in infos {
+                    let (object, slot) = &mut self.file_infos[place as usize];
+                    self.company.cache.add(object, &info);
+                    *slot = Some(info);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, tree: OwnedDirtree) -> anyhow::Result<Listing> {
+        let mut listing = Listing { names: tree.names, ..Listing::default() };
+        listing.files.reserve_exact(tree.files.len());
+        for (name, object) in tree.files {
+            listing.files.push((name, self.want_file(object)?));
+        }
+        for (name, dirtree, dirmeta) in tree.directories {
+            listing.directories.push((name, self.want_dirtree(dirtree)?, self.want_dirmeta(dirmeta)?));
+        }
+        Ok(listing)
+    }
+
+    fn want_dirtree(&mut self, object: Checksum) -> anyhow::Result<u32> {
+        if let Some(place) = self.dirtrees.get(&object) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.listings.len())?;
+        self.listings.push(Listing::default());
+        self.dirtrees.insert(object, place);
+        self.open_dirtrees += 1;
+        self.open_jobs += 1;
+        // Dirtrees go first, so that there are soon enough files for all threads.
+        self.queue.push_first(Job::Dirtree(place, object));
+        Ok(place)
+    }
+
+    fn want_dirmeta(&mut self, object: Checksum) -> anyhow::Result<u32> {
+        if let Some(place) = self.dirmetas.get(&object) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.directory_infos.len())?;
+        self.directory_infos.push(DirectoryInfo::default());
+        self.dirmetas.insert(object, place);
+        self.open_jobs += 1;
+        self.queue.push_last(Job::Dirmeta(place, object));
+        Ok(place)
+    }
+
+    fn want_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
+        if let Some(place) = self.files.get(&object) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.file_infos.len())?;
+        let known = self.company.cache.get(&object);
+        if known.is_none() {
+            self.batch.push((place, object));
+        }
+        self.file_infos.push((object, known));
+        self.files.insert(object, place);
+        Ok(place)
+    }
+
+    fn hand_out_files(&mut self) {
+        for batch in self.batch.chunks(BATCH) {
+            self.open_jobs += 1;
+            self.queue.push_last(Job::Files(batch.to_vec()));
+        }
+        self.batch.clear();
+    }
+
+    fn finish(self) -> Objects {
+        // Each place got its object, since every job had its result.
+        let files = self.file_infos.into_iter().filter_map(|(object, info)| Some((object, info?))).collect();
+        Objects { dirtrees: self.listings, dirmetas: self.directory_infos, files, work: self.work }
+    }
+}

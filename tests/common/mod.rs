@@ -1,0 +1,93 @@
+//! What the tests share: running the program, and repositories made of described trees.
+
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+pub mod oracle;
+pub mod repo;
+pub mod trees;
+
+/// A directory for one test, on the disk: a tmpfs has no user xattrs before Linux 6.6.
+pub fn scratch() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The program, to be given arguments.
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_ostree-seal"))
+}
+
+/// Runs the program to its end.
+pub fn seal<S: AsRef<OsStr>>(args: &[S]) -> Run {
+    Run::of(program().args(args))
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub struct Run {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    pub fn of(command: &mut Command) -> Self {
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        Self {
+            code: status.code(),
+            stdout: String::from_utf8(stdout).unwrap(),
+            stderr: String::from_utf8(stderr).unwrap(),
+        }
+    }
+
+    /// What a program that succeeds has printed, without the newline at the end.
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self.stdout.strip_suffix('\n').unwrap_or(&self.stdout).to_owned()
+    }
+}
+
+/// `--repo=DIR`
+pub fn repo_arg(path: &Path) -> String {
+    format!("--repo={}", path.display())
+}
+
+/// Runs a program that has to succeed, and returns its stdout.
+pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
+    Run::of(Command::new(program).args(args)).ok()
+}
+
+/// Converts a ref and returns digest and image.
+pub fn convert(repo: &Path, rev: &str, image: &Path) -> (String, Vec<u8>) {
+    let args = ["convert", &repo_arg(repo), rev, &image.display().to_string()];
+    let digest = seal(&args).ok();
+    (digest, std::fs::read(image).unwrap())
+}
+
+/// All names in a directory, in order.
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The file of an object in a repository.
+pub fn object(repo: &Path, checksum: &str, extension: &str) -> PathBuf {
+    repo.join("objects").join(&checksum[..2]).join(format!("{}.{extension}", &checksum[2..]))
+}
+
+/// Whether this is root; else says that the test is skipped.
+pub fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("SKIP {test}: needs root");
+    }
+    root
+}
