@@ -10,7 +10,10 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SEAL := $(TARGET_DIR)/release/ostree-seal
 SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
-STATIC := RUSTFLAGS='-C target-feature=+crt-static'
+# Static, and below 1 MiB: one implementation of each algorithm, the small one; relocations packed; no unwind tables.
+STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial" \
+	--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact" -C link-arg=-Wl,-z,pack-relative-relocs \
+	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
 .PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench install clean
