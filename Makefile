@@ -13,7 +13,7 @@ SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
 # Static, and below 1 MiB: one implementation of each algorithm, the small one; relocations packed; no unwind tables.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial" \
 	--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact" -C link-arg=-Wl,-z,pack-relative-relocs \
-	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=$(CURDIR)/src/boot/initrd.ld'
+	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
 .PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench install clean
