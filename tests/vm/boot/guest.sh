@@ -88,7 +88,7 @@ copy_of() {
     cp "$1" "$2"
 }
 
-find $objects $image $old_image -type f | ./vm-helper enable >/dev/null
+find "$objects" "$image" "$old_image" -type f | ./vm-helper enable >/dev/null
 victim=$(find $objects -name '*.file' -exec grep -l -x "GENUINE 42" {} +)
 mkdir $good
 ln "$image" $good/image
