@@ -94,6 +94,11 @@ impl MeasuredImage {
         self.digest
     }
 
+    /// What the check finds out, and its verdict, of an image that isn't going to be mounted.
+    pub fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
+        examine(self.digest, evidence, policy)
+    }
+
     /// Gives the image back as one that may be mounted, or says why not.
     pub fn verify(self, evidence: &Evidence, policy: &SealedPolicy) -> Result<VerifiedImage, Refusal> {
         let (report, verdict) = examine(self.digest, evidence, policy);

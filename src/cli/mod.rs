@@ -10,11 +10,16 @@ use serde::Serialize;
 
 pub use crate::refused::Refused;
 
+mod bindings; // what a note says: the arguments of sign and note
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod digest; // digest
 mod generate; // generate
+mod keygen; // keygen
+mod note; // note text, note attach
 mod progress; // bars on stderr
+mod sign; // sign
+mod verify; // verify
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
@@ -28,6 +33,10 @@ pub struct Cli {
 enum Command {
     Convert(convert::ConvertArgs),
     Digest(digest::DigestArgs),
+    Keygen(keygen::KeygenArgs),
+    Sign(sign::SignArgs),
+    Note(note::NoteArgs),
+    Verify(verify::VerifyArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -37,6 +46,10 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Note(args) => note::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

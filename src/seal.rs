@@ -1,0 +1,153 @@
+//! Notes in the making: the statement about an image, and signatures added to it wherever they were made.
+
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail, ensure};
+use base64ct::{Base64, Encoding as _};
+use fn_error_context::context;
+use ostree_seal_root::names::Product;
+use ostree_seal_root::note::{NOTE_MAX, Note, SIGNATURES_MAX, signature_line};
+use ostree_seal_root::vkey::Vkey;
+
+/// What a note says beside the digest: from the command line, from the commit's metadata, or from both.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// What the image is meant for.
+    pub product: Option<Product>,
+    /// The release's place in the order of releases.
+    pub index: Option<u64>,
+}
+
+impl Bindings {
+    /// These, completed by others. Where both say something, they must say the same.
+    pub fn and(self, commit: Self) -> anyhow::Result<Self> {
+        Ok(Self {
+            product: same("product", self.product, commit.product)?,
+            index: same("index", self.index, commit.index)?,
+        })
+    }
+
+    /// Both values, or which one is missing.
+    pub fn complete(self) -> anyhow::Result<(Product, u64)> {
+        let missing = |name| {
+            format!("no {name} is given; use --{name}, or commit with --add-metadata for ostree-seal.{name}")
+        };
+        Ok((self.product.with_context(|| missing("product"))?, self.index.with_context(|| missing("index"))?))
+    }
+
+    /// Reads what a commit object says.
+    pub fn of_commit(bytes: &[u8]) -> anyhow::Result<Self> {
+        let commit = ostree_seal_root::commit::Commit::parse(bytes).context("reading the commit")?;
+        let product = commit.product().context("reading the commit's product")?;
+        let product = product.map(str::parse).transpose().context("reading the commit's product")?;
+        Ok(Self { product, index: commit.index().context("reading the commit's index")? })
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Display>(
+    name: &str,
+    given: Option<T>,
+    commit: Option<T>,
+) -> anyhow::Result<Option<T>> {
+    match (given, commit) {
+        (Some(given), Some(commit)) if given != commit => {
+            bail!("--{name} is {given}, but the commit's ostree-seal.{name} is {commit}")
+        }
+        (given, commit) => Ok(given.or(commit)),
+    }
+}
+
+/// What became of a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The whole note.
+    pub note: String,
+    /// Whether the key's signature was there before.
+    pub before: bool,
+}
+
+/// Adds a signature to a note of this text, which is begun if there is none. The signature must be the key's, and the
+/// same key doesn't sign twice.
+pub fn add_signature(note: Option<&str>, text: &str, key: &Vkey, signature: &[u8]) -> anyhow::Result<Signed> {
+    ensure!(
+        key.signed(text.as_bytes(), signature),
+        "the signature is not one of {} over this text",
+        key.id()
+    );
+    let line = signature_line(key.id(), signature);
+    let Some(note) = note else {
+        return Ok(Signed { note: format!("{text}\n{line}"), before: false });
+    };
+    let parsed = Note::parse(note.as_bytes()).context("reading the note that is to be signed")?;
+    ensure!(parsed.text == text, "the note that is there says something else:\n{}", parsed.text);
+    let same = |name: &str, hash| name == key.id().name && hash == key.id().hash;
+    let before = parsed
+        .signatures
+        .iter()
+        .any(|line| line.body.as_ref().is_some_and(|(hash, _)| same(line.name, *hash)));
+    if before {
+        let broken = parsed.signatures.iter().any(|line| {
+            line.body
+                .as_ref()
+                .is_some_and(|(hash, bytes)| same(line.name, *hash) && !key.signed(text.as_bytes(), bytes))
+        });
+        ensure!(!broken, "the note has a broken signature of {} already", key.id());
+        return Ok(Signed { note: note.to_owned(), before: true });
+    }
+    ensure!(parsed.signatures.len() < SIGNATURES_MAX, "the note has {SIGNATURES_MAX} signatures already");
+    let note = format!("{note}{line}");
+    ensure!(note.len() <= NOTE_MAX, "the note would have {} bytes, {NOTE_MAX} are possible", note.len());
+    Ok(Signed { note, before: false })
+}
+
+/// The 64 bytes of an Ed25519 signature, however the tool that made it writes them: raw, base64 or hex.
+pub fn decode_signature(bytes: &[u8]) -> anyhow::Result<[u8; 64]> {
+    if let Ok(raw) = bytes.try_into() {
+        return Ok(raw);
+    }
+    let text: String = std::str::from_utf8(bytes).unwrap_or_default().split_whitespace().collect();
+    let mut signature = [0; 64];
+    let decoded = match text.len() {
+        88 => Base64::decode(&text, &mut signature).is_ok_and(|decoded| decoded.len() == 64),
+        128 => decode_hex(text.as_bytes(), &mut signature).is_some(),
+        _ => false,
+    };
+    ensure!(decoded, "found {} bytes, which are no Ed25519 signature, raw, in base64 or in hex", bytes.len());
+    Ok(signature)
+}
+
+fn decode_hex(hex: &[u8], bytes: &mut [u8]) -> Option<()> {
+    for (byte, digits) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.contains('+'))?, 16)
+            .ok()?;
+    }
+    Some(())
+}
+
+/// The note in a file, if there is one.
+#[context("reading the note {}", path.display())]
+pub fn read_note(path: &Path) -> anyhow::Result<Option<String>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8(bytes).context("it is not text")?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes a note under its name when all of it is on the disk.
+#[context("writing the note {}", path.display())]
+pub fn write_note(path: &Path, note: &str) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".ostree-seal-").tempfile_in(parent)?;
+    file.write_all(note.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(fs::File::open(parent)?.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests;
