@@ -208,7 +208,8 @@ fn mount_overlay(
             LayersMethod::OneString => fsconfig_set_string(&context, "lowerdir", one_string(layers)),
         };
         match given {
-            Err(Errno::INVAL) if method != LayersMethod::OneString => continue,
+            // Not a way that this kernel knows; one without layers by descriptor takes no `O_PATH` here either.
+            Err(Errno::INVAL | Errno::BADF) if method != LayersMethod::OneString => continue,
             given => {
                 given.map_err(|errno| step_with_log("giving the overlay its layers", errno, &context))?
             }

@@ -1,5 +1,5 @@
 //! A mount namespace of our own, in which the root is put together. What goes wrong in there is gone when the program
-//! ends, so that a failure at any step leaves the initramfs's own mounts as they were; success publishes in two calls.
+//! ends, so that a failure at any step leaves the initramfs's own mounts as they were; success changes them at the end.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ pub struct Outside {
     sysroot: PathBuf,
 }
 
+/// A copy of a mount, not attached anywhere.
+const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
+
 /// The directory below the root on which the physical root is mounted, and in the end the deployment's.
 pub const SYSROOT: &str = "sysroot";
 
@@ -47,16 +50,17 @@ impl Outside {
     /// Goes back and puts `tree`, with all that is mounted on it, in the place of the physical root.
     pub fn publish(&self, tree: impl AsFd) -> Result<(), BootError> {
         let doing = Doing::step("putting the new root in its place");
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE
-            | OpenTreeFlags::OPEN_TREE_CLOEXEC
-            | OpenTreeFlags::AT_RECURSIVE
-            | OpenTreeFlags::AT_EMPTY_PATH;
+        let flags = CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(tree, "", flags).map_err(&doing)?;
         self.enter().map_err(&doing)?;
-        // Beneath the physical root, which is then taken away from above: at no time is nothing mounted there.
-        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_BENEATH;
-        move_mount(&tree, "", &self.root, SYSROOT, flags).map_err(&doing)?;
-        fchdir(&self.root).and_then(|()| unmount(SYSROOT, UnmountFlags::DETACH)).map_err(&doing)
+        // The physical root has to be gone from there, or it could not be unmounted at shutdown.
+        let physical = open_tree(&self.root, SYSROOT, CLONE).map_err(&doing)?;
+        fchdir(&self.root).and_then(|()| unmount(SYSROOT, UnmountFlags::DETACH)).map_err(&doing)?;
+        attach(&tree, &self.root, Path::new(SYSROOT)).map_err(|errno| {
+            // As it was before. If this fails as well, nothing is mounted there, which is not bootable either.
+            let _ = attach(&physical, &self.root, Path::new(SYSROOT));
+            doing(errno)
+        })
     }
 
     /// Goes back with nothing. If even that fails, the program is about to end, and its namespace with it.
@@ -77,9 +81,7 @@ impl Outside {
 
 /// A copy of the mount at an open directory, of that directory and what is below it, without further mounts.
 pub fn clone_tree(dir: impl AsFd) -> Result<OwnedFd, Errno> {
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(dir, "", flags)
+    open_tree(dir, "", CLONE | OpenTreeFlags::AT_EMPTY_PATH)
 }
 
 /// Mounts `tree` on the directory `path` below `dir`, without following a symbolic link at its end.

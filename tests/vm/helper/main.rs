@@ -1,12 +1,16 @@
 //! What a guest test asks the kernel and busybox has no command for. Static, built from the boot package's own code:
 //!
 //! * `vm-helper enable [FILE...]` switches fs-verity on and prints how many files got it and how many had it;
-//! * `vm-helper measure [FILE...]` prints `DIGEST  FILE`, as `sha256sum` would.
+//! * `vm-helper measure [FILE...]` prints `DIGEST  FILE`, as `sha256sum` would;
+//! * `vm-helper locate FILE OFFSET DEVICE` prints where on a device of 4096-byte blocks the byte at OFFSET may be: the
+//!   places with a block that equals the file's;
+//! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute.
 //!
 //! Without files, their names are read from standard input, one a line. The first failure ends it, with exit code 1.
 
 use std::fs::File;
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::process::ExitCode;
 
 use ostree_seal_root::verity::{self, Enabled};
@@ -18,7 +22,9 @@ fn main() -> ExitCode {
     let done = match verb.as_str() {
         "enable" => enable(&files),
         "measure" => each(&files, measure),
-        _ => Err(format!("usage: vm-helper enable|measure [FILE...], not '{verb}'")),
+        "locate" => locate(&files),
+        "setxattr" => set_xattr(&files),
+        _ => Err(format!("usage: vm-helper enable|measure [FILE...]|locate|setxattr, not '{verb}'")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +52,49 @@ fn measure(path: &str, file: &File) -> Result<(), String> {
     let digest = verity::measure(file).map_err(|e| format!("measuring {path}: {e}"))?;
     println!("{digest}  {path}");
     Ok(())
+}
+
+fn locate(args: &[String]) -> Result<(), String> {
+    let [path, offset, device] = args else { return Err("usage: locate FILE OFFSET DEVICE".to_owned()) };
+    let offset: u64 = offset.parse().map_err(|e| format!("reading the offset {offset}: {e}"))?;
+    let mut wanted = vec![0; 4096];
+    let file = File::open(path).map_err(|e| format!("opening {path}: {e}"))?;
+    read_block(&file, offset - offset % 4096, &mut wanted).map_err(|e| format!("reading {path}: {e}"))?;
+    let mut device = File::open(device).map_err(|e| format!("opening {device}: {e}"))?;
+    let (mut chunk, mut position) = (vec![0; 1 << 20], 0_u64);
+    loop {
+        match device.read_exact(&mut chunk) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            Err(e) => return Err(format!("reading the device: {e}")),
+        }
+        for block in chunk.chunks(4096) {
+            if block == wanted {
+                println!("{}", position + offset % 4096);
+            }
+            position += 4096;
+        }
+    }
+}
+
+/// Reads a block, of which the file may have only a part.
+fn read_block(file: &File, at: u64, block: &mut [u8]) -> std::io::Result<()> {
+    let (mut at, mut rest) = (at, block);
+    while !rest.is_empty() {
+        let len = file.read_at(rest, at)?;
+        if len == 0 {
+            break;
+        }
+        at += len as u64;
+        rest = &mut rest[len..];
+    }
+    Ok(())
+}
+
+fn set_xattr(args: &[String]) -> Result<(), String> {
+    let [name, value, path] = args else { return Err("usage: setxattr NAME VALUE FILE".to_owned()) };
+    rustix::fs::setxattr(path, name, value.as_bytes(), rustix::fs::XattrFlags::empty())
+        .map_err(|e| format!("setting {name} of {path}: {e}"))
 }
 
 fn each(files: &[String], mut act: impl FnMut(&str, &File) -> Result<(), String>) -> Result<(), String> {

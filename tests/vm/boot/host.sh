@@ -1,0 +1,99 @@
+#!/bin/bash
+# A small OS in two releases, deployed by Debian sid's ostree, and notes for them: good ones and each kind of bad one. The
+# notes are made with openssl from C2SP's specification, not with our own code.
+
+set -euo pipefail
+# shellcheck source=tests/vm/lib.sh
+. "$(dirname "$0")/../lib.sh"
+ORACLE=$CACHE/oracle-sid
+[ -d "$ORACLE/usr/bin" ] || die "there is no $ORACLE: run 'make oracle'"
+
+# A release: 300 files, so that the image has several blocks of inodes and of directory entries, and one extended attribute.
+make_tree() {
+    local tree=$1 release=$2 number
+    mkdir -p "$tree"/{var,sysroot,boot,proc,dev,sys,run} "$tree"/usr/{bin,etc,lib/ostree,lib/modules/6.12,share/many}
+    ln -s usr/bin usr/lib "$tree"
+    ln -s sysroot/ostree "$tree/ostree"
+    printf 'NAME=Small\nID=small\nVERSION=%s\n' "$release" >"$tree/usr/lib/os-release"
+    echo kernel >"$tree/usr/lib/modules/6.12/vmlinuz"
+    printf '[composefs]\nenabled=verity\n' >"$tree/usr/lib/ostree/prepare-root.conf"
+    echo "GENUINE $release" >"$tree/usr/bin/victim"
+    echo "another GENUINE $release" >"$tree/usr/bin/other"
+    echo "local settings" >"$tree/usr/etc/settings"
+    : >"$tree/usr/share/empty"
+    "$VM_HELPER" setxattr user.genuine "release $release" "$tree/usr/bin/victim"
+    for ((number = 0; number < 300; number++)); do echo "$release $number" >"$tree/usr/share/many/file-$number"; done
+}
+
+# key NAME: makes keys/NAME.pem, and keys/NAME.vkey as NAME+HASH+BASE64(1, public key).
+key() {
+    local file=$WORK/keys/${1##*/} hash
+    mkdir -p "$WORK/keys"
+    openssl genpkey -algorithm ed25519 -out "$file.pem"
+    { printf '\001' && openssl pkey -in "$file.pem" -pubout -outform DER | tail -c 32; } >"$file.raw"
+    hash=$({ printf '%s\n' "$1" && cat "$file.raw"; } | sha256sum | cut -c 1-8)
+    printf '%s+%s+%s\n' "$1" "$hash" "$(base64 -w0 "$file.raw")" >"$file.vkey"
+}
+
+# note DIGEST INDEX COMMIT KEY...: prints a note.
+note() {
+    local text=$WORK/text key name hash
+    printf 'ostree-seal v1\nproduct example.com/small\nimage fsverity-sha256-4096 %s\nindex %s\ncommit %s\n' "$1" "$2" "$3" >"$text"
+    cat "$text"
+    echo
+    for key in "${@:4}"; do
+        IFS=+ read -r name hash _ <"$WORK/keys/$key.vkey"
+        openssl pkeyutl -sign -rawin -inkey "$WORK/keys/$key.pem" -in "$text" -out "$WORK/signature"
+        printf '\xe2\x80\x94 %s %s\n' "$name" "$({ printf '%b' "\\x${hash:0:2}\\x${hash:2:2}\\x${hash:4:2}\\x${hash:6:2}" && cat "$WORK/signature"; } | base64 -w0)"
+    done
+}
+
+in_oracle() { chroot "$ORACLE" "$@"; }
+
+# Runs in a mount namespace of its own, so that nothing stays mounted in the oracle.
+deploy() {
+    mkdir -p "$ORACLE/mnt"
+    mount --bind "$WORK" "$ORACLE/mnt"
+    mount -t proc proc "$ORACLE/proc"
+    in_oracle ostree admin init-fs --modern /mnt/disk
+    in_oracle ostree admin os-init --sysroot=/mnt/disk small
+    in_oracle ostree --repo=/mnt/disk/ostree/repo config set sysroot.bootloader none
+    for release in 41 42; do
+        make_tree "$WORK/tree-$release" "$release"
+        in_oracle ostree --repo=/mnt/disk/ostree/repo commit --branch=small --owner-uid=0 --owner-gid=0 \
+            --generate-composefs-metadata "/mnt/tree-$release" >"$WORK/commit-$release"
+        in_oracle ostree admin deploy --sysroot=/mnt/disk --os=small small
+    done
+}
+export -f deploy in_oracle make_tree
+export ORACLE WORK VM_HELPER
+unshare --mount bash -euo pipefail -c deploy
+chattr -i "$DISK"/ostree/deploy/small/deploy/*.0
+
+key example.com/release
+key example.com/second
+key example.com/revoked
+key example.com/stranger
+cp "$WORK/keys"/*.vkey "$GUEST"
+mkdir "$GUEST/notes"
+for release in 41 42; do
+    commit=$(cat "$WORK/commit-$release")
+    digest=$(fsverity digest --compact "$DISK/ostree/deploy/small/deploy/$commit.0/.ostree.cfs" | cut -d: -f2)
+    note "$digest" "$release" "$commit" release >"$GUEST/notes/$release"
+    printf 'commit_%s=%s\ndigest_%s=%s\n' "$release" "$commit" "$release" "$digest" >>"$GUEST/names"
+done
+# shellcheck source=/dev/null
+. "$GUEST/names"
+# shellcheck disable=SC2154 # they are in the file names
+good=("$digest_42" 42 "$commit_42")
+note "${good[@]}" revoked >"$GUEST/notes/revoked"
+note "${good[@]}" stranger >"$GUEST/notes/stranger"
+note "${good[@]}" stranger revoked release second >"$GUEST/notes/many-keys"
+sed 's/^index 42$/index 43/' "$GUEST/notes/42" >"$GUEST/notes/edited"
+note "${digest_42}" 42 "$commit_41" release >"$GUEST/notes/other-commit"
+note "${digest_42:0:63}" 42 "$commit_42" release >"$GUEST/notes/short-digest"
+sed -n 's|.* ostree=/\(.*\)|target=/\1|p' "$DISK/boot/loader/entries/ostree-2.conf" >>"$GUEST/names"
+cp "$SEAL_ROOT" "$VM_HELPER" "$GUEST"
+add_closure "$ORACLE" /usr/lib/ostree/ostree-prepare-root "$GUEST/oracle"
+(cd "$GUEST/oracle" && find . -type f -printf '%s\n' | awk '{ n += 1; s += $1 } END { print "closure_files=" n "\nclosure_bytes=" s }') >>"$GUEST/names"
+printf 'DISK_SIZE=64M\nVM_TIMEOUT=600\n' >"$WORK/settings"
