@@ -13,7 +13,9 @@ pub use crate::refused::Refused;
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod digest; // digest
+mod dump; // dump
 mod generate; // generate
+mod mkimage; // mkimage
 mod progress; // bars on stderr
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
@@ -28,6 +30,9 @@ pub struct Cli {
 enum Command {
     Convert(convert::ConvertArgs),
     Digest(digest::DigestArgs),
+    #[command(name = "mkimage")]
+    MkImage(mkimage::MkImageArgs),
+    Dump(dump::DumpArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -37,6 +42,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::MkImage(args) => mkimage::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {
