@@ -14,8 +14,10 @@ mod bindings; // what a note says: the arguments of sign and note
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod digest; // digest
+mod dump; // dump
 mod generate; // generate
 mod keygen; // keygen
+mod mkimage; // mkimage
 mod note; // note text, note attach
 mod progress; // bars on stderr
 mod sign; // sign
@@ -33,6 +35,9 @@ pub struct Cli {
 enum Command {
     Convert(convert::ConvertArgs),
     Digest(digest::DigestArgs),
+    #[command(name = "mkimage")]
+    MkImage(mkimage::MkImageArgs),
+    Dump(dump::DumpArgs),
     Keygen(keygen::KeygenArgs),
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
@@ -46,6 +51,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::MkImage(args) => mkimage::run(&args),
+        Command::Dump(args) => dump::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),
