@@ -367,8 +367,8 @@ fn agrees_with_the_digest_that_sids_ostree_commits() {
 }
 
 // Pinned after they were compared with what Debian sid's ostree 2026.4 makes.
-const PLAIN_DIGEST: &str = "";
-const NASTY_DIGEST: &str = "";
-const MANY_DIGEST: &str = "";
+const PLAIN_DIGEST: &str = "3c780e2d2dfdfd48a7209005930abce33bff956ac18aa6d69371d02134924796";
+const NASTY_DIGEST: &str = "016d86aa31fecd009e4e039f47dd07ead5bc567be1fe51b11590d89232aa5374";
+const MANY_DIGEST: &str = "49e91b03729eb0ee027007ee3ef45c7a558f37c351332f653f26b86d9d387aac";
 /// `fsverity digest` of 5 GiB of zeros.
-const SPARSE_DIGEST: &str = "";
+const SPARSE_DIGEST: &str = "71d671c82216c4295b90e06b04f448f3ed0c498bfed9052e07f67b127efaf568";

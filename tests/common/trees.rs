@@ -68,6 +68,11 @@ pub fn golden() -> Vec<Item> {
         symlink("/baz/alink", "nonexistent"),
         directory("/baz/another"),
         file("/baz/another/y", "x\n"),
+        directory("/baz/sub1"),
+        file("/baz/sub1/duplicate_a", "SAME_CONTENT\n"),
+        file("/baz/sub1/duplicate_b", "SAME_CONTENT\n"),
+        directory("/baz/sub2"),
+        file("/baz/sub2/duplicate_c", "SAME_CONTENT\n"),
     ]
 }
 
