@@ -35,6 +35,9 @@ pub mod verity; // fs-verity on the objects of a commit
 
 pub mod preflight; // the initramfs's own check
 
+pub mod namespace; // a writable /sysroot for us alone
+pub mod staged; // hold back, let go or withdraw
+
 use place::{Placed, Verity};
 use trust::{Origin, Trust};
 use verity::{Pass, SealedObjects};
@@ -53,7 +56,7 @@ pub struct Request<'a> {
     /// Threads that read and hash.
     pub threads: NonZeroUsize,
     /// Threads that wait for the disk while fs-verity is switched on.
-    pub queue_depth: usize,
+    pub queue_depth: NonZeroUsize,
     /// Who hears of the progress.
     pub progress: &'a dyn Progress,
 }

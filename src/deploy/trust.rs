@@ -35,6 +35,15 @@ pub enum Origin {
     Tree(PathBuf),
 }
 
+impl Origin {
+    /// The initramfs, or the policy file in the tree.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Initramfs(path) | Self::Tree(path) => path,
+        }
+    }
+}
+
 /// What is known of a deployment's initramfs.
 #[derive(Debug)]
 pub enum Bootable {

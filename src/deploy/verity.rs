@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 use std::sync::Mutex;
@@ -20,7 +21,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes,
 use rustix::io::Errno;
 
 /// Threads that wait for the disk at the same time. More gave nothing in the benches, see `benches/README.md`.
-pub const DEFAULT_QUEUE_DEPTH: usize = 16;
+pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
 /// How long a file that another process is switching on may stay busy.
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
@@ -38,8 +39,8 @@ pub struct Object {
 
 /// How the pass is done.
 pub struct Pass<'a> {
-    /// Threads, at least 1.
-    pub queue_depth: usize,
+    /// Threads.
+    pub queue_depth: NonZeroUsize,
     /// Called from any thread after each object.
     pub progress: &'a (dyn Fn() + Sync),
 }
@@ -105,7 +106,7 @@ pub fn seal_objects(
     let queue = Queue { next: AtomicUsize::new(0), first_error: Mutex::new(None) };
     let tally = std::thread::scope(|scope| {
         let worker = || run_worker(&directory, objects, &order, &queue, pass);
-        let threads = pass.queue_depth.clamp(1, objects.len().max(1));
+        let threads = pass.queue_depth.get().min(objects.len().max(1));
         let handles: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
         let own = worker();
         let others =

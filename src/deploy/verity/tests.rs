@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use ostree_seal_root::digest::Digest;
@@ -17,7 +18,7 @@ fn object(path: &str) -> Object {
 }
 
 fn pass() -> Pass<'static> {
-    Pass { queue_depth: 4, progress: &|| {} }
+    Pass { queue_depth: NonZeroUsize::new(4).unwrap(), progress: &|| {} }
 }
 
 fn directory_of(names: &[&str]) -> (tempfile::TempDir, File) {
