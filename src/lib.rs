@@ -14,4 +14,6 @@ pub mod refused; // the answer no
 pub mod seal; // a note in the making
 pub mod signing; // private keys; the only file that sees one
 
+pub mod deploy; // make a deployment bootable under its policy, or refuse it
+
 pub mod cli; // the command line; the only code that prints

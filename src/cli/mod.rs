@@ -8,11 +8,13 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::refused;
 pub use crate::refused::Refused;
 
 mod bindings; // what a note says: the arguments of sign and note
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
+mod deploy; // deploy
 mod digest; // digest
 mod dump; // dump
 mod generate; // generate
@@ -34,6 +36,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(convert::ConvertArgs),
+    Deploy(deploy::DeployArgs),
     Digest(digest::DigestArgs),
     #[command(name = "mkimage")]
     MkImage(mkimage::MkImageArgs),
@@ -50,6 +53,7 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args),
+        Command::Deploy(args) => deploy::run(&args),
         Command::Digest(args) => digest::run(&args),
         Command::MkImage(args) => mkimage::run(&args),
         Command::Dump(args) => dump::run(&args),
@@ -63,8 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let refused = error.chain().any(|cause| cause.is::<Refused>());
-            ExitCode::from(if refused { 3 } else { 1 })
+            ExitCode::from(if refused::is_refusal(&error) { 3 } else { 1 })
         }
     }
 }

@@ -22,6 +22,8 @@ mod file; // file objects in the other modes
 mod store; // objects as files below `objects`
 
 mod detached; // signatures: what they are made over, where they are kept
+pub mod sysroot; // sysroots and deployments, through libostree
+
 mod lock; // libostree's lock; the only unsafe code of this package
 mod repo; // libostree: open, resolve, lock
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 pub mod oracle;
 pub mod repo;
+pub mod system;
 pub mod trees;
 
 /// A directory for one test, on the disk: a tmpfs has no user xattrs before Linux 6.6.
