@@ -87,14 +87,18 @@ pub(super) fn run(args: &MkImageArgs) -> anyhow::Result<()> {
 
 fn to_stdout(args: &MkImageArgs) -> anyhow::Result<()> {
     ensure!(!args.json, "the image and --json can't both go to stdout: give IMAGE another name than -");
-    ensure!(!io::stdout().is_terminal(), "an image is no text: redirect stdout, or give IMAGE another name than -");
+    ensure!(
+        !io::stdout().is_terminal(),
+        "an image is no text: redirect stdout, or give IMAGE another name than -"
+    );
     let (tree, plan) = plan(args)?;
     erofs::emit(&tree, &plan, &mut io::stdout().lock()).context("writing the image to stdout")
 }
 
 fn plan(args: &MkImageArgs) -> anyhow::Result<(Tree, Plan)> {
     let tree = parse(&args.from_dump)?;
-    let plan = erofs::plan(&tree, versions(args.min_version, args.max_version)).context("planning the image")?;
+    let plan =
+        erofs::plan(&tree, versions(args.min_version, args.max_version)).context("planning the image")?;
     Ok((tree, plan))
 }
 
