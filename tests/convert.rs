@@ -1,5 +1,11 @@
 //! Conversion: the bytes that libostree makes, for every repository mode, on any number of threads.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 mod common;
 
 use std::fs;

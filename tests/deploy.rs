@@ -1,5 +1,11 @@
 //! `deploy` where there is no fs-verity: on a build host. What needs fs-verity runs in the guests, see `tests/vm`.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;

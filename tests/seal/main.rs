@@ -1,6 +1,12 @@
 //! The seal: notes, keys, policies, signed commits and the check that the initramfs runs. One module a subject; the
 //! name of each test is a claim.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 mod fixture; // keys, notes, commits and policies to test with
 
 mod commits; // signed commits
