@@ -115,7 +115,7 @@ impl Workshop {
     /// A new key pair in NAME.key and NAME.vkey; its name and hash.
     pub fn keygen(&self, name: &str) -> String {
         let vkey = self.seal(&["keygen", &format!("--name=example.com/{name}"), name]).done();
-        vkey.rsplitn(2, '+').nth(1).unwrap().to_owned()
+        vkey.split('+').take(2).collect::<Vec<_>>().join("+")
     }
 
     /// A policy in `trust` that trusts these keys.
@@ -160,4 +160,9 @@ impl Workshop {
 
 pub fn exists(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
+}
+
+/// The value of a key in a dictionary.
+pub fn value(dictionary: &Variant, key: &str) -> Option<Variant> {
+    VariantDict::new(Some(dictionary)).lookup_value(key, None)
 }
