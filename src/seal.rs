@@ -1,7 +1,7 @@
 //! Notes in the making: the statement about an image, and signatures added to it wherever they were made.
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -109,32 +109,62 @@ pub fn decode_signature(bytes: &[u8]) -> anyhow::Result<[u8; 64]> {
         return Ok(raw);
     }
     let text: String = std::str::from_utf8(bytes).unwrap_or_default().split_whitespace().collect();
-    let mut signature = [0; 64];
     let decoded = match text.len() {
-        88 => Base64::decode(&text, &mut signature).is_ok_and(|decoded| decoded.len() == 64),
-        128 => decode_hex(text.as_bytes(), &mut signature).is_some(),
-        _ => false,
+        88 => Base64::decode_vec(&text).ok(),
+        128 => decode_hex(text.as_bytes()),
+        _ => None,
     };
-    ensure!(decoded, "found {} bytes, which are no Ed25519 signature, raw, in base64 or in hex", bytes.len());
-    Ok(signature)
+    decoded.and_then(|signature| signature.try_into().ok()).with_context(|| {
+        format!("found {} bytes, which are no Ed25519 signature, raw, in base64 or in hex", bytes.len())
+    })
 }
 
-fn decode_hex(hex: &[u8], bytes: &mut [u8]) -> Option<()> {
-    for (byte, digits) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.contains('+'))?, 16)
-            .ok()?;
-    }
-    Some(())
+/// How an Ed25519 `SubjectPublicKeyInfo` begins in DER (RFC 8410); the 32 bytes of the key follow.
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+/// The 32 bytes of an Ed25519 public key as openssl (PEM, DER), ostree (base64) and others (hex, raw) write it.
+pub fn decode_public_key(bytes: &[u8]) -> anyhow::Result<[u8; 32]> {
+    let pem = bytes.strip_prefix(b"-----BEGIN PUBLIC KEY-----").map(|rest| {
+        let end = rest.iter().position(|byte| *byte == b'-').unwrap_or(rest.len());
+        &rest[..end]
+    });
+    let text: String =
+        std::str::from_utf8(pem.unwrap_or(bytes)).unwrap_or_default().split_whitespace().collect();
+    let decoded = match text.len() {
+        64 if pem.is_none() => decode_hex(text.as_bytes()),
+        44 | 60 => Base64::decode_vec(&text).ok(),
+        _ => Some(bytes.to_vec()),
+    };
+    let key = decoded.as_deref().map(|key| key.strip_prefix(&SPKI).unwrap_or(key));
+    key.and_then(|key| key.try_into().ok())
+        .with_context(|| format!("found {} bytes, which are no Ed25519 public key", bytes.len()))
+}
+
+fn decode_hex(hex: &[u8]) -> Option<Vec<u8>> {
+    let byte = |digits: &[u8]| {
+        let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.contains('+'))?;
+        u8::from_str_radix(digits, 16).ok()
+    };
+    hex.chunks(2).map(byte).collect()
 }
 
 /// The note in a file, if there is one.
-#[context("reading the note {}", path.display())]
 pub fn read_note(path: &Path) -> anyhow::Result<Option<String>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8(bytes).context("it is not text")?)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let text = |bytes| String::from_utf8(bytes).with_context(|| format!("{} is not text", path.display()));
+    read_note_bytes(path)?.map(text).transpose()
+}
+
+/// The bytes of a note, if there is one; not much more of them than a note can have.
+#[context("reading the note {}", path.display())]
+pub fn read_note_bytes(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
+    let file = match fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut note = Vec::new();
+    file.take(NOTE_MAX as u64 + 1).read_to_end(&mut note)?;
+    Ok(Some(note))
 }
 
 /// Writes a note under its name when all of it is on the disk.

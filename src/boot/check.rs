@@ -235,6 +235,9 @@ fn check_signed_commit(
     (commit, signatures): (&Commit<'_>, &[&[u8]]),
     policy: &SealedPolicy,
 ) -> Result<(), Refusal> {
+    if signatures.is_empty() {
+        return Err(Refusal::NoEvidence { accepted: policy.accept.clone() });
+    }
     if signatures.len() > SIGNATURES_MAX {
         return Err(Refusal::TooManySignatures(signatures.len()));
     }

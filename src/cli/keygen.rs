@@ -11,6 +11,7 @@ use fn_error_context::context;
 use ostree_seal_root::vkey::Vkey;
 
 use super::print_line;
+use crate::seal::decode_public_key;
 use crate::signing::PrivateKey;
 
 /// Make a key pair for signing images
@@ -27,6 +28,11 @@ pub(super) struct KeygenArgs {
     #[arg(long, value_name = "FILE", requires = "name")]
     from_ostree: Option<PathBuf>,
 
+    /// Write only PREFIX.vkey, of a public key whose private half is elsewhere: PEM or DER as openssl writes it, base64
+    /// as ostree does, hex, or 32 raw bytes
+    #[arg(long, value_name = "FILE", requires = "name", conflicts_with_all = ["from_ostree", "to_ostree"])]
+    public: Option<PathBuf>,
+
     /// Write the key for ostree too, to PREFIX.ostree-secret and PREFIX.ostree-public; without --name, the key that
     /// is in PREFIX.key already
     #[arg(long)]
@@ -39,6 +45,11 @@ pub(super) struct KeygenArgs {
 
 pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
     let files = Files::with_prefix(&args.prefix);
+    if let (Some(name), Some(public)) = (&args.name, &args.public) {
+        let key = read_public(name, public)?;
+        write_public(&files.public, &key.to_string())?;
+        return print_line(&key);
+    }
     let key = match (&args.name, &args.from_ostree) {
         (Some(name), Some(path)) => files.write_new(&PrivateKey::read_ostree(name, path)?)?,
         (Some(name), None) => files.write_new(&PrivateKey::generate(name)?)?,
@@ -90,6 +101,11 @@ impl Files {
         }
         Ok(key.vkey().clone())
     }
+}
+
+#[context("reading the public key {}", path.display())]
+fn read_public(name: &str, path: &Path) -> anyhow::Result<Vkey> {
+    Ok(Vkey::new(name, &decode_public_key(&fs::read(path)?)?)?)
 }
 
 #[context("writing the public key {}", path.display())]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::bindings::BindingArgs;
 use super::commit::CommitArgs;
 use super::{print_json, print_line};
-use crate::seal::{Signed, add_signature, read_note, write_note};
+use crate::seal::{add_signature, read_note, write_note};
 use crate::signing::PrivateKey;
 use crate::source::{Commit, Embedded, Source};
 
@@ -120,20 +120,25 @@ fn sign_note(
     key: &PrivateKey,
 ) -> anyhow::Result<bool> {
     let signature = key.sign(text.as_bytes());
+    // The file first: if it says something else, nothing has been changed.
+    let file = match &args.note {
+        None => None,
+        Some(path) => {
+            let note = read_note(path)?;
+            let signed = add_signature(note.as_deref(), text, key.vkey(), &signature)
+                .with_context(|| format!("signing {}", path.display()))?;
+            Some((path, note.is_some(), signed))
+        }
+    };
     let stored = source.add_note(&commit.checksum, |notes| {
         let place = notes.iter().position(|note| has_text(note, text));
         let signed = add_signature(place.map(|place| notes[place].as_str()), text, key.vkey(), &signature)?;
         Ok((place, signed.note.clone(), signed))
     })?;
-    let Some(path) = &args.note else { return Ok(stored.before) };
-    let file = read_note(path)?;
-    let Signed { note, before } = match &file {
-        None => stored.clone(),
-        Some(note) => add_signature(Some(note), text, key.vkey(), &signature)
-            .with_context(|| format!("signing {}", path.display()))?,
-    };
-    write_note(path, &note)?;
-    Ok(stored.before && before && file.is_some())
+    let Some((path, there, signed)) = file else { return Ok(stored.before) };
+    // A new file gets the signatures that the repository has.
+    write_note(path, if there { &signed.note } else { &stored.note })?;
+    Ok(stored.before && signed.before)
 }
 
 /// Whether a note is one of this text, signed by whomever.

@@ -31,7 +31,7 @@ pub(super) struct VerifyArgs {
     subject: SubjectArgs,
 
     /// The note for --image; without it, nothing speaks for the image
-    #[arg(long, value_name = "FILE", requires = "image")]
+    #[arg(long, value_name = "FILE", requires = "image", conflicts_with_all = ["repo", "deployment"])]
     note: Option<PathBuf>,
 
     /// Threads that read and hash, for --repo [default: all processors]
@@ -39,7 +39,7 @@ pub(super) struct VerifyArgs {
     threads: Option<std::num::NonZeroUsize>,
 
     /// A ref, REMOTE:REF, or a commit id, for --repo
-    #[arg(value_name = "REF", requires = "repo")]
+    #[arg(value_name = "REF", requires = "repo", conflicts_with_all = ["image", "deployment"])]
     rev: Option<String>,
 
     /// Print a JSON object instead of lines

@@ -1,6 +1,6 @@
 use base64ct::{Base64, Encoding as _};
 
-use super::{Bindings, add_signature, decode_signature};
+use super::{Bindings, add_signature, decode_public_key, decode_signature};
 use crate::signing::PrivateKey;
 
 const TEXT: &str = "ostree-seal v1\nproduct example.com/os\nimage fsverity-sha256-4096 \
@@ -82,4 +82,21 @@ fn refuses_bindings_that_differ_between_flag_and_commit() {
     assert!(bindings(None, Some(4)).and(bindings(None, Some(5))).is_err());
     let error = bindings(os, None).complete().unwrap_err().to_string();
     assert!(error.contains("--index") && error.contains("ostree-seal.index"), "{error}");
+}
+
+#[test]
+fn refuses_what_is_no_public_key() {
+    let forms = [
+        "",
+        "-----BEGIN PUBLIC KEY-----",
+        "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n",
+        "AAAA",
+        "zz",
+    ];
+    for form in forms {
+        assert!(decode_public_key(form.as_bytes()).is_err(), "{form:?}");
+    }
+    for form in [vec![1; 31], vec![1; 33], vec![b'g'; 64], vec![b'!'; 44], vec![b'A'; 60]] {
+        assert!(decode_public_key(&form).is_err(), "{form:?}");
+    }
 }

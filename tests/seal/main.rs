@@ -8,10 +8,13 @@
 )]
 
 mod fixture; // keys, notes, commits and policies to test with
+mod program; // the program, in a directory with a repository
 
+mod cli; // keygen, sign, note, verify
 mod commits; // signed commits
 mod evidence; // what is read of a deployment
 mod garbage; // random bytes, and every flipped bit
+mod interop; // openssl, ostree
 mod notes; // the text form, the C2SP vectors, other implementations
 mod policies; // policy.conf and the key directories
 mod refusals; // who is refused, and who isn't

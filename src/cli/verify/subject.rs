@@ -1,6 +1,6 @@
 //! What is verified, and how its digest and its evidence are found.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -20,6 +20,7 @@ use super::super::commit::all_threads;
 use super::super::progress::ObjectBar;
 use crate::convert;
 use crate::merkle::FileHasher;
+use crate::seal::read_note_bytes;
 use crate::source::{Load, NoCache, Source};
 
 /// Where a digest comes from.
@@ -95,9 +96,13 @@ pub(super) fn examine_image(
     policy: &SealedPolicy,
 ) -> anyhow::Result<Result<Examined, Refusal>> {
     let file = File::open(image).with_context(|| format!("opening {}", image.display()))?;
-    let note =
-        note.map(|path| fs::read(path).with_context(|| format!("reading the note {}", path.display())));
-    let evidence = Evidence { subject: Subject::Image, note: note.transpose()?, commit: None, parent: None };
+    let note = match note {
+        Some(path) => {
+            Some(read_note_bytes(path)?.with_context(|| format!("there is no note {}", path.display()))?)
+        }
+        None => None,
+    };
+    let evidence = Evidence { subject: Subject::Image, note, commit: None, parent: None };
     Ok(measure(file.into(), image)?.map(|image| image.examine(&evidence, policy)))
 }
 
