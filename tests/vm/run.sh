@@ -42,7 +42,7 @@ run_test() {
     unset DISK_SIZE VM_TIMEOUT VM_MEMORY VM_CMDLINE
     # shellcheck source=/dev/null
     if [ -e "$work/settings" ]; then . "$work/settings"; fi
-    make_disk "$work/disk.img" "${DISK_SIZE:-512M}" "$work/disk"
+    [ -e "$work/disk.img" ] || make_disk "$work/disk.img" "${DISK_SIZE:-512M}" "$work/disk"
     for suite in "${kernels[@]}"; do boot_once "$test" "$suite"; done
 }
 
