@@ -22,7 +22,8 @@ use rustix::fs::{Mode, OFlags};
 use crate::convert::check_promise;
 use crate::refused::Refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
-use crate::source::{Commit, Source};
+use crate::source::{Checksum, Commit, Source};
+use crate::tree::Tree;
 
 pub mod filesystem; // which file systems can hold a sealed deployment
 pub mod initramfs; // what an initramfs holds of ours
@@ -41,9 +42,6 @@ pub mod staged; // hold back, let go or withdraw
 use place::{Placed, Verity};
 use trust::{Origin, Trust};
 use verity::{Pass, SealedObjects};
-
-/// Metadata key of the note in a commit's detached metadata, type `ay`.
-const NOTE_KEY: &str = "ostree-seal.note";
 
 /// How a deployment is to be sealed.
 pub struct Request<'a> {
@@ -132,65 +130,135 @@ struct Run<'a> {
     policy: &'a SealedPolicy,
 }
 
+/// What was signed for a deployment.
+struct Signed {
+    evidence: Evidence,
+    /// The digest that the image must have.
+    expected: Digest,
+}
+
+/// What was put into a deployment, and what its image points at.
+struct Placement {
+    image: Placed,
+    note: Option<Placed>,
+    objects: Option<SealedObjects>,
+}
+
 impl Run<'_> {
     fn seal(&self, origin: Origin) -> Result<Sealed> {
         let repository = self.sysroot().repository();
         let source = Source::open(&repository)?; // locks it against a prune
         let commit = source.commit(&self.deployment.commit)?;
         let objects = open_directory(&repository.join("objects"))?;
-        let note = self.note(&repository)?;
-        let evidence =
-            Evidence::with_note(note.clone(), objects.as_fd(), CommitId(commit.checksum.0), self.policy)?;
-        let expected = signed_digest(&evidence, self.policy)?;
-        check_promise(&commit, expected)?;
-        let names = objects::names_of(&source, &commit)?;
+        let signed = self.signed(&source, &commit, &objects)?;
+        check_promise(&commit, signed.expected)?;
         if self.request.fsck {
-            self.fsck(&repository, &names)?;
+            self.fsck(&repository, &objects::names_of(&source, &commit)?)?;
         }
-        let enabled = match self.request.verity {
-            Verity::Now => {
-                filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
-                Some(self.pass(Step::Enable, &objects, &objects::unmeasured(&names))?)
-            }
-            Verity::Deferred => None,
+        if self.request.verity == Verity::Now {
+            filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
+        }
+        let placement = match self.enforced_image(&signed)? {
+            Some(tree) => self.keep(&objects, &tree, &signed)?,
+            None => self.make(&source, &commit, &objects, &signed)?,
         };
-        let (image, placed_note, listed) = self.place(&source, &commit, expected, note.as_deref())?;
         let report = match self.request.verity {
             Verity::Now => {
-                self.pass(Step::Measure, &objects, &listed)?;
-                let verified = preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?;
-                verified.report().clone()
+                preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?.report().clone()
             }
             Verity::Deferred => {
-                let (report, verdict) = ComputedDigest::new(expected).examine(&evidence, self.policy);
+                let (report, verdict) =
+                    ComputedDigest::new(signed.expected).examine(&signed.evidence, self.policy);
                 verdict?;
                 report
             }
         };
         self.mark_deferred()?;
-        Ok(Sealed { origin, report, image, note: placed_note, objects: enabled })
+        let Placement { image, note, objects } = placement;
+        Ok(Sealed { origin, report, image, note, objects })
+    }
+
+    /// The evidence that the check accepts, out of several notes, and the digest that it is for.
+    fn signed(&self, source: &Source, commit: &Commit, objects: impl AsFd) -> Result<Signed> {
+        let id = CommitId(commit.checksum.0);
+        let mut refusal = None;
+        for note in self.notes(source, commit)? {
+            let evidence = Evidence::with_note(note, objects.as_fd(), id, self.policy)?;
+            match signed_digest(&evidence, self.policy) {
+                Ok(expected) => return Ok(Signed { evidence, expected }),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::NoEvidence { accepted: Vec::new() }).into())
+    }
+
+    /// The notes that may count: the one that was given, those of the commit, or the one that is there already. Nothing
+    /// in the list is evidence without a note.
+    fn notes(&self, source: &Source, commit: &Commit) -> Result<Vec<Option<Vec<u8>>>> {
+        if !self.policy.accepts(Kind::Note) {
+            return Ok(vec![None]);
+        }
+        if let Some(note) = &self.request.note {
+            return Ok(vec![Some(note.clone())]);
+        }
+        let mut notes = source.notes(&commit.checksum)?;
+        if let (true, Some(parent)) = (notes.is_empty(), imported_from(source, commit)?) {
+            notes = source.notes(&parent)?;
+        }
+        if notes.is_empty() {
+            return Ok(vec![place::existing_note(&self.deployment.directory)?]);
+        }
+        Ok(notes.into_iter().map(|note| Some(note.into_bytes())).collect())
+    }
+
+    /// The tree of the deployment's image, if the kernel enforces on it the digest that was signed.
+    fn enforced_image(&self, signed: &Signed) -> Result<Option<Tree>> {
+        match self.request.verity {
+            Verity::Now => image::read_enforced(&self.deployment.directory, signed.expected),
+            Verity::Deferred => Ok(None),
+        }
+    }
+
+    /// Seals a deployment whose image is in its place: an idle second run opens and measures, and writes nothing.
+    fn keep(&self, directory: impl AsFd + Sync, tree: &Tree, signed: &Signed) -> Result<Placement> {
+        let objects = Some(self.pass(Step::Enable, directory, &objects::of_tree(tree))?);
+        let note = self.place_note(signed)?;
+        Ok(Placement { image: Placed::Kept, note, objects })
+    }
+
+    /// Switches fs-verity on first, so that the image is made of digests that the kernel measures.
+    fn make(
+        &self,
+        source: &Source,
+        commit: &Commit,
+        directory: impl AsFd + Sync,
+        signed: &Signed,
+    ) -> Result<Placement> {
+        let objects = match self.request.verity {
+            Verity::Now => {
+                let names = objects::unmeasured(&objects::names_of(source, commit)?);
+                Some(self.pass(Step::Enable, &directory, &names)?)
+            }
+            Verity::Deferred => None,
+        };
+        self.request.progress.begin(Step::Convert, 0);
+        let loaded = image::load(source, commit, self.request.threads);
+        self.request.progress.end();
+        let loaded = loaded?;
+        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
+            self.pass(Step::Measure, &directory, &objects::of_tree(&loaded.tree))?;
+        }
+        let image = self.place_image(&loaded.tree, signed.expected)?;
+        let note = self.place_note(signed)?;
+        Ok(Placement { image, note, objects })
     }
 
     fn sysroot(&self) -> &Sysroot {
         self.lock.sysroot()
     }
 
-    /// The note that is to count: the one that was given, the commit's, or the one that is there already.
-    fn note(&self, repository: &Path) -> Result<Option<Vec<u8>>> {
-        if !self.policy.accepts(Kind::Note) {
-            return Ok(None);
-        }
-        if self.request.note.is_some() {
-            return Ok(self.request.note.clone());
-        }
-        match sysroot::detached_bytes(repository, &self.deployment.commit, NOTE_KEY)? {
-            Some(note) => Ok(Some(note)),
-            None => place::existing_note(&self.deployment.directory),
-        }
-    }
-
     #[context("comparing objects with their checksums")]
-    fn fsck(&self, repository: &Path, names: &[crate::source::Checksum]) -> Result<()> {
+    fn fsck(&self, repository: &Path, names: &[Checksum]) -> Result<()> {
         self.request.progress.begin(Step::Fsck, names.len());
         let damaged = sysroot::fsck_files(repository, names, || self.request.progress.object())?;
         self.request.progress.end();
@@ -219,31 +287,25 @@ impl Run<'_> {
         )
     }
 
-    /// Makes the image, compares it with what was signed, and puts it and the note in their place.
-    fn place(
-        &self,
-        source: &Source,
-        commit: &Commit,
-        expected: Digest,
-        note: Option<&[u8]>,
-    ) -> Result<(Placed, Option<Placed>, Vec<verity::Object>)> {
-        self.request.progress.begin(Step::Convert, 0);
-        let tree = image::load(source, commit, self.request.threads)?;
-        self.request.progress.end();
-        let listed = objects::of_tree(&tree);
-        let placed = place::change(self.lock, self.deployment, |directory| {
-            let image = match place::existing_digest(directory)? {
-                Some(found) if found == expected => directory.keep_image(expected, self.request.verity)?,
-                _ => {
-                    let path = self.deployment.directory.join(IMAGE_NAME);
-                    let written = image::write(&tree, &path, expected, self.request.verity)?;
-                    written.map_err(|found| Refusal::OtherDigest { expected, found })?
-                }
-            };
-            let note = note.map(|note| directory.place_note(note)).transpose()?;
-            Ok((image, note))
-        })?;
-        Ok((placed.0, placed.1, listed))
+    /// Puts the image of a tree in its place, if it is the one that was signed.
+    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Placed> {
+        place::change(self.lock, self.deployment, |directory| match place::existing_digest(directory)? {
+            Some(found) if found == expected => directory.keep_image(expected, self.request.verity),
+            _ => {
+                let path = self.deployment.directory.join(IMAGE_NAME);
+                let written = image::write(tree, &path, expected, self.request.verity)?;
+                Ok(written.map_err(|found| Refusal::OtherDigest { expected, found })?)
+            }
+        })
+    }
+
+    /// Puts the note in its place, unless the same one is there.
+    fn place_note(&self, signed: &Signed) -> Result<Option<Placed>> {
+        let Some(note) = &signed.evidence.note else { return Ok(None) };
+        if place::existing_note(&self.deployment.directory)?.as_ref() == Some(note) {
+            return Ok(Some(Placed::Kept));
+        }
+        place::change(self.lock, self.deployment, |directory| directory.place_note(note)).map(Some)
     }
 
     fn mark_deferred(&self) -> Result<()> {
@@ -261,6 +323,14 @@ impl Run<'_> {
     fn target(&self) -> Result<String> {
         self.sysroot().target(self.deployment).context("the deployment lies outside its sysroot")
     }
+}
+
+/// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
+fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
+    let bytes = source.commit_bytes(&commit.checksum)?;
+    let parsed = ostree_seal_root::commit::Commit::parse(&bytes)?;
+    let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
+    Ok(parent.map(|parent| Checksum(parent.0)))
 }
 
 /// What the marker of a deferred deployment says to who finds it.

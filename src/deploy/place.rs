@@ -189,6 +189,11 @@ pub fn existing_note(deployment: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(note))
 }
 
+/// The image in a deployment's directory, open for reading.
+pub fn open_image(deployment: &Path) -> Result<Option<File>> {
+    Directory::open(deployment)?.open_file(IMAGE_NAME)
+}
+
 /// Whether fs-verity is still to be switched on.
 pub fn is_deferred(deployment: &Path) -> bool {
     deployment.join(DEFERRED_NAME).exists()

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
@@ -250,18 +250,6 @@ fn version_of(repo: &ostree::Repo, commit: &str) -> Option<String> {
     let commit = repo.load_variant(ostree::ObjectType::Commit, commit).ok()?;
     let metadata = glib::VariantDict::new(Some(&commit.child_value(0)));
     metadata.lookup::<String>("version").ok()?
-}
-
-/// The value of a byte string in a commit's detached metadata, such as `ostree-seal.note`.
-#[context("reading the detached metadata of commit {commit}")]
-pub fn detached_bytes(repository: &Path, commit: &str, key: &str) -> Result<Option<Vec<u8>>> {
-    let repo = ostree::Repo::new_for_path(repository);
-    repo.open(gio::Cancellable::NONE)?;
-    let Some(metadata) = repo.read_commit_detached_metadata(commit, gio::Cancellable::NONE)? else {
-        return Ok(None);
-    };
-    let dictionary = glib::VariantDict::new(Some(&metadata));
-    dictionary.lookup::<Vec<u8>>(key).with_context(|| format!("`{key}` is not of type `ay`"))
 }
 
 /// Compares the content of file objects with their checksums, up to the first that is damaged or missing, which comes

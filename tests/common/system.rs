@@ -103,7 +103,7 @@ impl System {
         let repo = ostree::Repo::new_for_path(self.repo());
         repo.open(NEVER).unwrap();
         let metadata = glib::VariantDict::new(None);
-        metadata.insert_value("ostree-seal.note", &note(statement, keys).into_bytes().to_variant());
+        metadata.insert_value("ostree-seal.note", &vec![note(statement, keys)].to_variant());
         repo.write_commit_detached_metadata(commit, Some(&metadata.end()), NEVER).unwrap();
     }
 
