@@ -9,7 +9,8 @@ CARGO ?= cargo
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SEAL := $(TARGET_DIR)/release/ostree-seal
-SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
+# By its pattern, since `sudo make install` may find no rustc to ask for the host.
+SEAL_ROOT = $(firstword $(wildcard $(TARGET_DIR)/*/initrd/ostree-seal-root) ostree-seal-root)
 # Static, and below 1 MiB: one implementation of each algorithm, the small one; relocations packed; no unwind tables.
 STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial" \
 	--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact" -C link-arg=-Wl,-z,pack-relative-relocs \
@@ -63,10 +64,10 @@ demo:
 
 bench:
 	$(TOOLS)/deps.sh demo
-	$(MAKE) build
-	tests/bench.sh
+	$(CARGO) bench --locked --bench peers
 
-install: build
+# Installs what `make` has built.
+install:
 	$(TOOLS)/install.sh "$(SEAL)" "$(SEAL_ROOT)" "$(DESTDIR)" "$(PREFIX)"
 
 clean:

@@ -9,6 +9,8 @@ mod error; // what is wrong, in which line and field
 mod escape; // bytes that can't stand for themselves
 mod links; // hard links, resolved when all lines are read
 mod parse; // lines to nodes
+mod print; // nodes to lines
 
 pub use error::{DumpError, DumpErrorKind, Field};
 pub use parse::parse;
+pub use print::print;

@@ -11,6 +11,9 @@ pub mod tree; // a file system as plain data
 pub mod convert; // the pipeline from a commit to an image
 pub mod output; // an image on the disk, whole or not at all
 pub mod refused; // the answer no
+pub mod seal; // a note in the making
 pub mod signing; // private keys; the only file that sees one
+
+pub mod deploy; // make a deployment bootable under its policy, or refuse it
 
 pub mod cli; // the command line; the only code that prints

@@ -14,6 +14,7 @@ use ostree_seal_root::digest::Digest;
 mod error;
 mod path;
 pub use error::TreeError;
+pub use path::Places;
 
 /// `S_IFMT` and the file types of `st_mode`.
 pub mod mode {
@@ -218,6 +219,11 @@ impl Tree {
         (0..).map(NodeId).zip(&self.nodes)
     }
 
+    /// The node at a position in [`Tree::nodes`].
+    pub fn node_at(&self, index: usize) -> Option<NodeId> {
+        (index < self.nodes.len()).then(|| NodeId(narrow(index)))
+    }
+
     /// A directory's entries. In bytewise order of their names once [`Tree::sort`] has run.
     pub fn entries(&self, directory: DirectoryId) -> &[Entry] {
         &self.directories[directory.0 as usize]
@@ -292,8 +298,13 @@ impl Tree {
         if payload.len() > TARGET_MAX {
             return Err(TreeError::TargetTooLong(payload.len()));
         }
-        let id = place(self.backings.len())?;
         let payload = self.add_bytes(payload)?;
+        self.add_backing_at(payload, digest)
+    }
+
+    /// A backing file whose payload is text that the tree has already.
+    pub fn add_backing_at(&mut self, payload: Span, digest: Option<Digest>) -> Result<BackingId, TreeError> {
+        let id = place(self.backings.len())?;
         self.backings.push(Backing { payload, digest });
         Ok(BackingId(id))
     }
@@ -387,6 +398,11 @@ impl Tree {
         Ok(id)
     }
 
+    /// Gives a node another xattr set.
+    pub fn set_xattrs(&mut self, node: NodeId, xattrs: XattrsId) {
+        self.nodes[node.index()].meta.xattrs = xattrs;
+    }
+
     /// Puts a name into a directory. Duplicates are found by [`Tree::sort`].
     pub fn insert(&mut self, parent: NodeId, name: Span, node: NodeId, role: Role) -> Result<(), TreeError> {
         let Content::Directory(directory) = self[parent].content else {
@@ -417,7 +433,8 @@ impl Tree {
         &self[self[id].name] == name && &self[self[id].value] == value
     }
 
-    fn add_bytes(&mut self, bytes: &[u8]) -> Result<Span, TreeError> {
+    /// Text for [`Tree::add_backing_at`].
+    pub fn add_bytes(&mut self, bytes: &[u8]) -> Result<Span, TreeError> {
         let start = place(self.arena.len())?;
         place(self.arena.len() + bytes.len())?;
         self.arena.extend_from_slice(bytes);

@@ -31,11 +31,12 @@ make_commit() {
 }
 
 convert() {
-    local began=$EPOCHREALTIME ended
+    local began=$EPOCHREALTIME ended entries
     heading "convert: the commit becomes an image of its metadata"
     run "$SEAL" convert --repo="$WORK/repo" "$BRANCH" "$WORK/os.cfs"
     ended=$EPOCHREALTIME
-    remark "$("$SEAL" dump "$WORK/os.cfs" | wc -l) entries, image $(stat -c %s "$WORK/os.cfs") bytes, in $(((${ended/./} - ${began/./}) / 1000)) ms;" \
+    entries=$("$SEAL" dump "$WORK/os.cfs" | wc -l)
+    remark "$entries entries, image $(stat -c %s "$WORK/os.cfs") bytes, in $(((${ended/./} - ${began/./}) / 1000)) ms;" \
         "the contents stay in the repository"
     heading "the digest, computed again by another program"
     run fsverity digest --compact "$WORK/os.cfs"

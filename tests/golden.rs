@@ -1,5 +1,11 @@
 //! Images pinned by digest: our own vectors in `tests/data`, and those of the composefs project where they are.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 

@@ -94,6 +94,11 @@ impl MeasuredImage {
         self.digest
     }
 
+    /// What the check finds out, and its verdict, of an image that isn't going to be mounted.
+    pub fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
+        examine(self.digest, evidence, policy)
+    }
+
     /// Gives the image back as one that may be mounted, or says why not.
     pub fn verify(self, evidence: &Evidence, policy: &SealedPolicy) -> Result<VerifiedImage, Refusal> {
         let (report, verdict) = examine(self.digest, evidence, policy);
@@ -230,6 +235,9 @@ fn check_signed_commit(
     (commit, signatures): (&Commit<'_>, &[&[u8]]),
     policy: &SealedPolicy,
 ) -> Result<(), Refusal> {
+    if signatures.is_empty() {
+        return Err(Refusal::NoEvidence { accepted: policy.accept.clone() });
+    }
     if signatures.len() > SIGNATURES_MAX {
         return Err(Refusal::TooManySignatures(signatures.len()));
     }

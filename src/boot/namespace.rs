@@ -88,3 +88,9 @@ pub fn clone_tree(dir: impl AsFd) -> Result<OwnedFd, Errno> {
 pub fn attach(tree: impl AsFd, dir: impl AsFd, path: &Path) -> Result<(), Errno> {
     move_mount(tree, "", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
+
+/// Gives this process, which must not have threads yet, a mount namespace of its own: for the deploy step, which makes
+/// `/sysroot` writable for itself alone.
+pub fn unshare_mounts() -> Result<(), Errno> {
+    sys::unshare_mount_namespace()
+}

@@ -11,7 +11,7 @@ use conf::{Conf, Mode};
 use keys::Keys;
 
 pub use conf::ConfError;
-pub use files::{KeyFile, PolicyFiles};
+pub use files::{KeyFile, PolicyFiles, read_keys};
 
 mod conf; // policy.conf
 mod files; // reading the directory
@@ -172,12 +172,17 @@ impl fmt::Display for Kind {
 
 impl fmt::Display for SkippedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path.display())?;
-        match &self.reason {
-            SkippedKeyReason::NotUsable(error) => write!(f, "{error}"),
-            SkippedKeyReason::Name => write!(f, "its name does not end in .vkey"),
-            SkippedKeyReason::NotReadable(error) => write!(f, "{error}"),
-            SkippedKeyReason::Revoked(key) => write!(f, "{key} is revoked"),
+        write!(f, "{}: {}", self.path.display(), self.reason)
+    }
+}
+
+impl fmt::Display for SkippedKeyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUsable(error) => write!(f, "{error}"),
+            Self::Name => write!(f, "its name does not end in .vkey"),
+            Self::NotReadable(error) => write!(f, "{error}"),
+            Self::Revoked(key) => write!(f, "{key} is revoked"),
         }
     }
 }

@@ -32,9 +32,18 @@ impl CommitArgs {
         Ok((source, commit))
     }
 
+    /// The commit as it was named.
+    pub(super) fn rev(&self) -> &str {
+        &self.rev
+    }
+
     /// How many threads to use.
     pub(super) fn threads(&self) -> NonZeroUsize {
-        let all = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(all)
+        self.threads.unwrap_or_else(all_threads)
     }
+}
+
+/// As many threads as there are processors.
+pub(super) fn all_threads() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }

@@ -8,13 +8,22 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use crate::refused;
 pub use crate::refused::Refused;
 
+mod bindings; // what a note says: the arguments of sign and note
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
+mod deploy; // deploy
 mod digest; // digest
+mod dump; // dump
 mod generate; // generate
+mod keygen; // keygen
+mod mkimage; // mkimage
+mod note; // note text, note attach
 mod progress; // bars on stderr
+mod sign; // sign
+mod verify; // verify
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
@@ -27,7 +36,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Convert(convert::ConvertArgs),
+    Deploy(deploy::DeployArgs),
     Digest(digest::DigestArgs),
+    #[command(name = "mkimage")]
+    MkImage(mkimage::MkImageArgs),
+    Dump(dump::DumpArgs),
+    Keygen(keygen::KeygenArgs),
+    Sign(sign::SignArgs),
+    Note(note::NoteArgs),
+    Verify(verify::VerifyArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -36,15 +53,21 @@ enum Command {
 pub fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Convert(args) => convert::run(&args),
+        Command::Deploy(args) => deploy::run(&args),
         Command::Digest(args) => digest::run(&args),
+        Command::MkImage(args) => mkimage::run(&args),
+        Command::Dump(args) => dump::run(&args),
+        Command::Keygen(args) => keygen::run(&args),
+        Command::Sign(args) => sign::run(&args),
+        Command::Note(args) => note::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            let refused = error.chain().any(|cause| cause.is::<Refused>());
-            ExitCode::from(if refused { 3 } else { 1 })
+            ExitCode::from(if refused::is_refusal(&error) { 3 } else { 1 })
         }
     }
 }

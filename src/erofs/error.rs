@@ -81,3 +81,4 @@ impl fmt::Display for PlanErrorKind {
 }
 
 impl std::error::Error for PlanError {}
+impl std::error::Error for PlanErrorKind {}

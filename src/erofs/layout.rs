@@ -29,7 +29,7 @@ impl Default for Versions {
 }
 
 /// Newest image version.
-const VERSION_MAX: u32 = 1;
+pub(super) const VERSION_MAX: u32 = 1;
 /// First byte of the inode area.
 const INODES_START: u64 = EROFS_SUPER_OFFSET + size_of::<SuperBlock>() as u64;
 
@@ -111,7 +111,7 @@ pub fn plan(tree: &Tree, versions: Versions) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-fn choose_version(versions: Versions, has_whiteouts: bool) -> Result<u32, PlanErrorKind> {
+pub(super) fn choose_version(versions: Versions, has_whiteouts: bool) -> Result<u32, PlanErrorKind> {
     let wanted = [versions.min, versions.max].into_iter().find(|version| *version > VERSION_MAX);
     match wanted {
         Some(unknown) => Err(PlanErrorKind::Version(unknown)),
@@ -131,10 +131,7 @@ fn join_sets(tree: &Tree, order: &Order, version: u32) -> Result<(Vec<SetId>, Xa
         };
         let standing = match source {
             Source::RootWhiteout => Standing::RootWhiteout,
-            Source::Node if node == Tree::ROOT => Standing::Root { has_whiteouts },
-            Source::Node if has_whiteouts => Standing::HasWhiteouts,
-            Source::Node if overlay::is_whiteout(&tree[node].meta) => Standing::Whiteout,
-            Source::Node => Standing::Plain,
+            Source::Node => Standing::of(tree, node, has_whiteouts),
         };
         joined.push(sets.join(tree[node].meta.xattrs, standing, inode::backing(tree[node].content))?);
     }

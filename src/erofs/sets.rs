@@ -8,7 +8,7 @@ use xxhash_rust::xxh32::xxh32;
 use super::error::PlanErrorKind;
 use super::format::{EROFS_XATTR_FILTER_SEED, XATTR_PREFIXES};
 use super::overlay::{self, METACOPY, OPAQUE, Pair, REDIRECT, ROOT_WHITEOUT_XATTR, WHITEOUT, WHITEOUTS};
-use crate::tree::{BackingId, Tree, XattrId, XattrsId};
+use crate::tree::{BackingId, NodeId, Tree, XattrId, XattrsId};
 
 /// What an inode is to overlayfs, as far as it adds xattrs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +23,18 @@ pub(super) enum Standing {
     Root { has_whiteouts: bool },
     /// A real whiteout in the root.
     RootWhiteout,
+}
+
+impl Standing {
+    /// What a node's inode is to overlayfs.
+    pub(super) fn of(tree: &Tree, node: NodeId, has_whiteouts: bool) -> Self {
+        match has_whiteouts {
+            _ if node == Tree::ROOT => Self::Root { has_whiteouts },
+            true => Self::HasWhiteouts,
+            false if overlay::is_whiteout(&tree[node].meta) => Self::Whiteout,
+            false => Self::Plain,
+        }
+    }
 }
 
 /// A final set, interned.
@@ -65,7 +77,7 @@ pub(super) struct Sets<'t> {
     /// The name of each pair, by [`PairId::index`].
     pub(super) pair_names: Vec<Rank>,
     /// Xattrs of the tree that escaping makes the same as a fixed pair.
-    fixed: HashMap<XattrId, PairId>,
+    pub(super) fixed: HashMap<XattrId, PairId>,
     known: HashMap<(XattrsId, Standing), SetId>,
     /// The sets of plain inodes, by [`XattrsId`].
     plain: Vec<Option<SetId>>,

@@ -1,5 +1,6 @@
 //! The xattrs of an image: which pairs are shared, and the bytes of the areas and of the table. README.md, "Xattrs".
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
 use ostree_seal_root::digest::Digest;
@@ -10,7 +11,7 @@ use super::error::PlanErrorKind;
 use super::format::{EROFS_XATTR_FILTER_DEFAULT, OvlMetacopy, XattrEntry, XattrIbodyHeader};
 use super::overlay::{self, ACL_NAMES, METACOPY, REDIRECT, REDIRECT_ROOT};
 use super::sets::{FIXED, Name, PairId, Rank, SetId, Sets, place};
-use crate::tree::{BackingId, Tree};
+use crate::tree::{BackingId, Tree, XattrId};
 
 /// Most shared ids in one inode.
 const SHARED_MAX: usize = 128;
@@ -43,6 +44,7 @@ pub(super) struct Xattrs {
     metacopy: Rank,
     redirect: Rank,
     pair_names: Vec<Rank>,
+    fixed: HashMap<XattrId, PairId>,
     sets: Vec<(u32, u32)>,
     members: Vec<PairId>,
     pair_places: Vec<SharedPlace>,
@@ -65,6 +67,7 @@ impl Xattrs {
             names: sets.names,
             pair_places: vec![UNSHARED; sets.pair_names.len()],
             pair_names: sets.pair_names,
+            fixed: sets.fixed,
             sets: sets.sets,
             members: sets.members,
             metacopy_places: Vec::new(),
@@ -153,17 +156,12 @@ impl Xattrs {
     }
 
     /// Calls `visit` with each xattr of an inode in bytewise order of the names, and its place if it is shared.
-    fn visit<'t>(
-        &self,
-        tree: &'t Tree,
-        of: Of,
-        mut visit: impl FnMut(&Name, Value<'t>, Option<SharedPlace>),
-    ) {
+    fn visit<'t>(&self, tree: &'t Tree, of: Of, mut visit: impl FnMut(Rank, Value<'t>, Option<SharedPlace>)) {
         let mut shared = 0;
-        let mut visit = |rank: Rank, value, place| {
+        let mut visit = |rank, value, place| {
             let is_shared = place != UNSHARED && shared < SHARED_MAX;
             shared += usize::from(is_shared);
-            visit(&self.names[rank as usize], value, is_shared.then_some(place));
+            visit(rank, value, is_shared.then_some(place));
         };
         let metacopy = of.backing.map(|id| {
             (self.metacopy, Value::Metacopy(tree[id].digest.as_ref()), self.metacopy_places[id.index()])
@@ -186,10 +184,10 @@ impl Xattrs {
     /// Bytes of an inode's xattr area: 0 without any xattr.
     pub(super) fn area_size(&self, tree: &Tree, of: Of) -> u64 {
         let mut size = 0;
-        self.visit(tree, of, |name, value, place| {
+        self.visit(tree, of, |rank, value, place| {
             size += match place {
                 Some(_) => size_of::<U32>() as u64,
-                None => name.entry_size(value.len()),
+                None => self.names[rank as usize].entry_size(value.len()),
             };
         });
         if size == 0 { 0 } else { size_of::<XattrIbodyHeader>() as u64 + size }
@@ -201,8 +199,8 @@ impl Xattrs {
         let mut filter = EROFS_XATTR_FILTER_DEFAULT;
         let mut shared_count = 0;
         out.extend_from_slice(&[0; size_of::<XattrIbodyHeader>()]);
-        self.visit(tree, of, |name, _, place| {
-            filter &= !name.filter;
+        self.visit(tree, of, |rank, _, place| {
+            filter &= !self.names[rank as usize].filter;
             if let Some(place) = place {
                 shared_count += 1;
                 out.extend_from_slice(U32::new(table + place).as_bytes());
@@ -218,11 +216,30 @@ impl Xattrs {
             h_reserved2: [0; 7],
         };
         out[header..][..size_of::<XattrIbodyHeader>()].copy_from_slice(record.as_bytes());
-        self.visit(tree, of, |name, value, place| {
+        self.visit(tree, of, |rank, value, place| {
             if place.is_none() {
-                write_entry(name, value, out);
+                write_entry(&self.names[rank as usize], value, out);
             }
         });
+    }
+
+    /// The input's xattrs of an inode as they lie in the image: the inline ones, then the shared ones.
+    pub(super) fn stored_order(&self, tree: &Tree, of: Of, own: &[XattrId]) -> Vec<XattrId> {
+        let rank = |id: &XattrId| {
+            let pair = self.fixed.get(id).copied().unwrap_or(PairId::Tree(*id));
+            self.pair_names[pair.index()]
+        };
+        let mut own: Vec<(Rank, XattrId)> = own.iter().map(|id| (rank(id), *id)).collect();
+        own.sort_unstable();
+        let mut own = own.into_iter().peekable();
+        let (mut inline, mut shared) = (Vec::with_capacity(own.len()), Vec::new());
+        self.visit(tree, of, |rank, _, place| {
+            if let Some((_, id)) = own.next_if(|(own, _)| *own == rank) {
+                if place.is_none() { &mut inline } else { &mut shared }.push(id);
+            }
+        });
+        inline.append(&mut shared);
+        inline
     }
 
     /// Number of entries in the shared table.

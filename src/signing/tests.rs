@@ -88,3 +88,12 @@ fn debug_form_shows_the_public_half_only() {
     let key = PrivateKey::parse(GO_PRIVATE).unwrap();
     assert_eq!(format!("{key:?}"), r#"PrivateKey(KeyId { name: "PeterNeumann", hash: [199, 79, 32, 163] })"#);
 }
+
+#[test]
+fn a_private_key_is_wiped_when_it_is_dropped() {
+    fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+    // That the one field with key material is of this type is what the compiler checks.
+    let PrivateKey { vkey: _, key } = PrivateKey::generate("example.com/release").unwrap();
+    let _: ed25519_dalek::SigningKey = key;
+    wiped::<ed25519_dalek::SigningKey>();
+}

@@ -21,6 +21,9 @@ mod archive; // file objects in archive repositories
 mod file; // file objects in the other modes
 mod store; // objects as files below `objects`
 
+mod detached; // signatures: what they are made over, where they are kept
+pub mod sysroot; // sysroots and deployments, through libostree
+
 mod lock; // libostree's lock; the only unsafe code of this package
 mod repo; // libostree: open, resolve, lock
 
@@ -30,6 +33,7 @@ mod walk; // commit -> table of objects
 
 pub use checksum::Checksum;
 pub use commit::Commit;
+pub use detached::Embedded;
 pub use file::{ObjectInfo, ObjectKind, Work, XattrList, Xattrs};
 pub use gvariant::FormatError;
 pub use store::RepoMode;

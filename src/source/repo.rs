@@ -36,6 +36,11 @@ impl Repo {
         Ok((Self { repo, path: path.to_owned(), _locks: locks }, stores))
     }
 
+    /// The repository as libostree has it.
+    pub(super) fn ostree(&self) -> &ostree::Repo {
+        &self.repo
+    }
+
     /// The commit that a ref, `remote:ref` or full or abbreviated commit id names.
     pub(super) fn resolve(&self, rev: &str) -> anyhow::Result<Checksum> {
         let found = self

@@ -1,23 +1,46 @@
-//! The path of a node, for messages. A tree keeps no parents, so this searches; it runs once, when something failed.
+//! The paths of nodes. A tree keeps no parents, so they are gathered where paths are needed: for messages, and for the
+//! targets of hard links.
 
-use super::{Content, DirectoryId, NodeId, Role, Tree};
+use super::{Content, DirectoryId, NodeId, Role, Span, Tree};
+
+/// Where each node is placed.
+#[derive(Debug)]
+pub struct Places(Vec<Option<(NodeId, Span)>>);
 
 impl Tree {
-    /// The path at which a node is placed: `/` and its names; `None` if no directory places it.
-    pub fn path_of(&self, node: NodeId) -> Option<Vec<u8>> {
-        let mut places: Vec<Option<(NodeId, super::Span)>> = vec![None; self.len()];
-        for (parent, parent_node) in self.nodes() {
-            let Content::Directory(directory) = parent_node.content else { continue };
+    /// Where each node is placed.
+    pub fn places(&self) -> Places {
+        let mut places = vec![None; self.len()];
+        for (parent, node) in self.nodes() {
+            let Content::Directory(directory) = node.content else { continue };
             for entry in self.entries(directory).iter().filter(|entry| entry.role == Role::Place) {
                 places[entry.node.index()] = Some((parent, entry.name));
             }
         }
+        Places(places)
+    }
+
+    /// The path at which a node is placed: `/` and its names; `None` if no directory places it.
+    pub fn path_of(&self, node: NodeId) -> Option<Vec<u8>> {
+        self.places().path(self, node)
+    }
+
+    /// The path at which a directory is placed.
+    pub fn path_of_directory(&self, directory: DirectoryId) -> Option<Vec<u8>> {
+        let (node, _) = self.nodes().find(|(_, node)| node.content == Content::Directory(directory))?;
+        self.path_of(node)
+    }
+}
+
+impl Places {
+    /// The path at which a node of the same tree is placed; `None` if nothing places it, or it lies in itself.
+    pub fn path(&self, tree: &Tree, node: NodeId) -> Option<Vec<u8>> {
         let mut names = Vec::new();
         let mut at = node;
-        while at != Self::ROOT {
-            let (parent, name) = places.get(at.index()).copied().flatten()?;
+        while at != Tree::ROOT {
+            let (parent, name) = self.0.get(at.index()).copied().flatten()?;
             names.push(name);
-            if names.len() > self.len() {
+            if names.len() > self.0.len() {
                 return None;
             }
             at = parent;
@@ -25,12 +48,6 @@ impl Tree {
         if names.is_empty() {
             return Some(b"/".to_vec());
         }
-        Some(names.iter().rev().flat_map(|name| [b"/", &self[*name]].concat()).collect())
-    }
-
-    /// The path at which a directory is placed.
-    pub fn path_of_directory(&self, directory: DirectoryId) -> Option<Vec<u8>> {
-        let (node, _) = self.nodes().find(|(_, node)| node.content == Content::Directory(directory))?;
-        self.path_of(node)
+        Some(names.iter().rev().flat_map(|name| [b"/", &tree[*name]].concat()).collect())
     }
 }

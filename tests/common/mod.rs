@@ -10,33 +10,34 @@ use tempfile::TempDir;
 
 pub mod oracle;
 pub mod repo;
+pub mod system;
 pub mod trees;
 
 /// A directory for one test, on the disk: a tmpfs has no user xattrs before Linux 6.6.
-pub fn scratch() -> TempDir {
+pub(crate) fn scratch() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// The program, to be given arguments.
-pub fn program() -> Command {
+pub(crate) fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_ostree-seal"))
 }
 
 /// Runs the program to its end.
-pub fn seal<S: AsRef<OsStr>>(args: &[S]) -> Run {
+pub(crate) fn seal<S: AsRef<OsStr>>(args: &[S]) -> Run {
     Run::of(program().args(args))
 }
 
 /// What a program did.
 #[derive(Debug)]
-pub struct Run {
-    pub code: Option<i32>,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Run {
-    pub fn of(command: &mut Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let Output { status, stdout, stderr } = command.output().unwrap();
         Self {
             code: status.code(),
@@ -46,31 +47,31 @@ impl Run {
     }
 
     /// What a program that succeeds has printed, without the newline at the end.
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "{}", self.stderr);
         self.stdout.strip_suffix('\n').unwrap_or(&self.stdout).to_owned()
     }
 }
 
 /// `--repo=DIR`
-pub fn repo_arg(path: &Path) -> String {
+pub(crate) fn repo_arg(path: &Path) -> String {
     format!("--repo={}", path.display())
 }
 
 /// Runs a program that has to succeed, and returns its stdout.
-pub fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
+pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
     Run::of(Command::new(program).args(args)).ok()
 }
 
 /// Converts a ref and returns digest and image.
-pub fn convert(repo: &Path, rev: &str, image: &Path) -> (String, Vec<u8>) {
+pub(crate) fn convert(repo: &Path, rev: &str, image: &Path) -> (String, Vec<u8>) {
     let args = ["convert", &repo_arg(repo), rev, &image.display().to_string()];
     let digest = seal(&args).ok();
     (digest, std::fs::read(image).unwrap())
 }
 
 /// All names in a directory, in order.
-pub fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -79,12 +80,12 @@ pub fn names(directory: &Path) -> Vec<String> {
 }
 
 /// The file of an object in a repository.
-pub fn object(repo: &Path, checksum: &str, extension: &str) -> PathBuf {
+pub(crate) fn object(repo: &Path, checksum: &str, extension: &str) -> PathBuf {
     repo.join("objects").join(&checksum[..2]).join(format!("{}.{extension}", &checksum[2..]))
 }
 
 /// Whether this is root; else says that the test is skipped.
-pub fn is_root(test: &str) -> bool {
+pub(crate) fn is_root(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         println!("SKIP {test}: needs root");

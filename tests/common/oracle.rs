@@ -14,13 +14,13 @@ const ENTER: &str = r#"
 "#;
 
 /// A root with sid's programs.
-pub struct Oracle {
+pub(crate) struct Oracle {
     root: PathBuf,
 }
 
 impl Oracle {
     /// The oracle, if it was made; else says that the test is skipped, or fails where that isn't allowed.
-    pub fn find(test: &str) -> Option<Self> {
+    pub(crate) fn find(test: &str) -> Option<Self> {
         let root = std::env::var_os("OSTREE_SEAL_ORACLE").map_or_else(default_root, PathBuf::from);
         let reason = if !root.join("usr/bin/ostree").exists() {
             format!("no oracle in {} (make oracle)", root.display())
@@ -36,7 +36,7 @@ impl Oracle {
     }
 
     /// Runs a program in `directory`, which it sees as `/mnt`.
-    pub fn run(&self, directory: &Path, program: &[&str]) -> Run {
+    pub(crate) fn run(&self, directory: &Path, program: &[&str]) -> Run {
         Run::of(
             Command::new("unshare")
                 .args(["--mount", "--propagation=private", "sh", "-c", ENTER])

@@ -10,7 +10,7 @@ use ostree::glib::prelude::{Cast as _, ToVariant as _};
 use super::trees::{Item, Kind};
 
 /// The modes that libostree can write.
-pub const MODES: [ostree::RepoMode; 4] = [
+pub(crate) const MODES: [ostree::RepoMode; 4] = [
     ostree::RepoMode::Bare,
     ostree::RepoMode::BareUser,
     ostree::RepoMode::BareUserOnly,
@@ -20,14 +20,14 @@ pub const MODES: [ostree::RepoMode; 4] = [
 const NEVER: Option<&gio::Cancellable> = gio::Cancellable::NONE;
 
 /// A repository that tests write to.
-pub struct TestRepo {
-    pub path: PathBuf,
-    pub repo: ostree::Repo,
+pub(crate) struct TestRepo {
+    pub(crate) path: PathBuf,
+    pub(crate) repo: ostree::Repo,
 }
 
 impl TestRepo {
     /// Makes an empty repository.
-    pub fn create(path: &Path, mode: ostree::RepoMode) -> Self {
+    pub(crate) fn create(path: &Path, mode: ostree::RepoMode) -> Self {
         let repo = ostree::Repo::new_for_path(path);
         fs::create_dir(path).unwrap();
         repo.create(mode, NEVER).unwrap();
@@ -36,12 +36,17 @@ impl TestRepo {
     }
 
     /// Commits a tree to a branch and returns the commit's id.
-    pub fn commit(&self, branch: &str, items: &[Item]) -> String {
+    pub(crate) fn commit(&self, branch: &str, items: &[Item]) -> String {
         self.commit_with(branch, items, None)
     }
 
     /// Commits a tree with this `a{sv}`.
-    pub fn commit_with(&self, branch: &str, items: &[Item], metadata: Option<&glib::Variant>) -> String {
+    pub(crate) fn commit_with(
+        &self,
+        branch: &str,
+        items: &[Item],
+        metadata: Option<&glib::Variant>,
+    ) -> String {
         self.repo.prepare_transaction(NEVER).unwrap();
         let root = ostree::MutableTree::new();
         for item in items {
@@ -96,7 +101,7 @@ fn xattrs_variant(item: &Item) -> glib::Variant {
 }
 
 /// The serialised `a(ayay)`.
-pub fn xattr_bytes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn xattr_bytes(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let item = Item { xattrs: xattrs.to_vec(), ..super::trees::file("/", "") };
     xattrs_variant(&item).data().to_vec()
 }

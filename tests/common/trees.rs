@@ -2,35 +2,35 @@
 
 /// A name in a tree and what it stands for.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub(crate) struct Item {
     /// From the root, with a slash in front; the root itself is `/`. Parents come first.
-    pub path: String,
-    pub mode: u32,
-    pub uid: u32,
-    pub gid: u32,
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub kind: Kind,
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub(crate) enum Kind {
     Directory,
     File(Vec<u8>),
     Symlink(String),
 }
 
 impl Item {
-    pub fn mode(mut self, mode: u32) -> Self {
+    pub(crate) fn mode(mut self, mode: u32) -> Self {
         self.mode = self.mode & 0o170000 | mode;
         self
     }
 
-    pub fn owner(mut self, uid: u32, gid: u32) -> Self {
+    pub(crate) fn owner(mut self, uid: u32, gid: u32) -> Self {
         (self.uid, self.gid) = (uid, gid);
         self
     }
 
-    pub fn xattr(mut self, name: &str, value: &[u8]) -> Self {
+    pub(crate) fn xattr(mut self, name: &str, value: &[u8]) -> Self {
         self.xattrs.push((name.into(), value.into()));
         self
     }
@@ -40,20 +40,20 @@ fn item(path: &str, mode: u32, kind: Kind) -> Item {
     Item { path: path.into(), mode, uid: 0, gid: 0, xattrs: Vec::new(), kind }
 }
 
-pub fn directory(path: &str) -> Item {
+pub(crate) fn directory(path: &str) -> Item {
     item(path, 0o040755, Kind::Directory)
 }
 
-pub fn file(path: &str, content: impl Into<Vec<u8>>) -> Item {
+pub(crate) fn file(path: &str, content: impl Into<Vec<u8>>) -> Item {
     item(path, 0o100644, Kind::File(content.into()))
 }
 
-pub fn symlink(path: &str, target: impl Into<String>) -> Item {
+pub(crate) fn symlink(path: &str, target: impl Into<String>) -> Item {
     item(path, 0o120777, Kind::Symlink(target.into()))
 }
 
 /// The tree whose image libostree's own test suite pins (tests/test-composefs.sh), from its `setup_test_repository`.
-pub fn golden() -> Vec<Item> {
+pub(crate) fn golden() -> Vec<Item> {
     vec![
         directory("/"),
         symlink("/somelink", "nosuchfile"),
@@ -68,11 +68,16 @@ pub fn golden() -> Vec<Item> {
         symlink("/baz/alink", "nonexistent"),
         directory("/baz/another"),
         file("/baz/another/y", "x\n"),
+        directory("/baz/sub1"),
+        file("/baz/sub1/duplicate_a", "SAME_CONTENT\n"),
+        file("/baz/sub1/duplicate_b", "SAME_CONTENT\n"),
+        directory("/baz/sub2"),
+        file("/baz/sub2/duplicate_c", "SAME_CONTENT\n"),
     ]
 }
 
 /// What every mode can hold: owner 0:0, no xattrs, no set-id bits. Names, sizes and links around every edge.
-pub fn plain() -> Vec<Item> {
+pub(crate) fn plain() -> Vec<Item> {
     let mut items = vec![directory("/"), directory("/usr"), directory("/etc"), directory("/usr/names")];
     for name in names() {
         items.push(file(&format!("/usr/names/{name}"), name));
@@ -110,7 +115,7 @@ pub fn plain() -> Vec<Item> {
 }
 
 /// What bare-user-only can't hold.
-pub fn nasty() -> Vec<Item> {
+pub(crate) fn nasty() -> Vec<Item> {
     let mut items = plain();
     let label = b"system_u:object_r:usr_t:s0\0";
     items[0] = directory("/").xattr("security.selinux", b"system_u:object_r:root_t:s0\0");
@@ -138,6 +143,15 @@ pub fn nasty() -> Vec<Item> {
     items
 }
 
+/// A directory of 20,000 files with 100 different contents.
+pub(crate) fn many() -> Vec<Item> {
+    let mut items = vec![directory("/"), directory("/many")];
+    for number in 0..20_000 {
+        items.push(file(&format!("/many/file-{number}"), format!("{}", number % 100)));
+    }
+    items
+}
+
 /// Names that together have every byte that OSTree allows: UTF-8 without NUL and slash.
 fn names() -> Vec<String> {
     let ascii = (1..=127_u8).map(char::from).filter(|c| *c != '/').map(|c| format!("ascii{c}"));
@@ -156,7 +170,7 @@ fn names() -> Vec<String> {
 }
 
 /// Bytes that don't repeat soon.
-pub fn content(size: usize) -> Vec<u8> {
+pub(crate) fn content(size: usize) -> Vec<u8> {
     let mut state = u32::try_from(size).unwrap() | 1;
     let step = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -56,7 +56,7 @@ fn refuses_unsigned_commit() {
     let bare = CommitObject { bytes: maker.bytes(), detached: None };
     for object in [bare, maker.signed(&[])] {
         let refused = refusal(&commit_evidence(maker.id(), object), &trusting(&[&release()]));
-        assert!(matches!(refused, Refusal::NotEnoughKeys { kind: Kind::Commit, .. }), "{refused}");
+        assert!(matches!(refused, Refusal::NoEvidence { .. }), "{refused}");
     }
 }
 
@@ -280,7 +280,7 @@ fn refuses_container_import_without_its_parent() {
 fn refuses_unsigned_parent_of_a_container_import() {
     let (_, evidence) = import(&[]);
     let refused = refusal(&evidence, &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NotEnoughKeys { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::NoEvidence { .. }), "{refused}");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn refuses_signed_parent_of_a_commit_that_is_no_container_import() {
     let mut evidence = commit_evidence(child.id(), CommitObject { bytes: child.bytes(), detached: None });
     evidence.parent = Some(original.signed(&[&release()]));
     let refused = refusal(&evidence, &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NotEnoughKeys { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::NoEvidence { .. }), "{refused}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ run_test() {
     unset DISK_SIZE VM_TIMEOUT VM_MEMORY VM_CMDLINE
     # shellcheck source=/dev/null
     if [ -e "$work/settings" ]; then . "$work/settings"; fi
-    make_disk "$work/disk.img" "${DISK_SIZE:-512M}" "$work/disk"
+    [ -e "$work/disk.img" ] || make_disk "$work/disk.img" "${DISK_SIZE:-512M}" "$work/disk"
     for suite in "${kernels[@]}"; do boot_once "$test" "$suite"; done
 }
 
@@ -99,6 +99,7 @@ for program in "$SEAL" "$SEAL_ROOT" "$VM_HELPER"; do
     [ -x "$program" ] || die "$program is not built: run 'make build-vm'"
 done
 "$VM/kernels.sh" "${kernels[@]}"
+"$VM/../tools/oracle.sh" # the disks of several tests are deployed by sid's ostree
 started=$SECONDS
 if [ $# = 0 ]; then
     for script in "$VM"/*/guest.sh "$VM"/*/run.sh; do

@@ -52,7 +52,8 @@ impl PolicyFiles {
     }
 }
 
-fn read_keys(directory: &Path) -> Result<Vec<KeyFile>, Refusal> {
+/// Reads the files of `trusted.d` or `revoked.d`, sorted by name; none if there is no such directory.
+pub fn read_keys(directory: &Path) -> Result<Vec<KeyFile>, Refusal> {
     let refused = |error: String| Refusal::PolicyUnreadable { path: directory.to_owned(), error };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

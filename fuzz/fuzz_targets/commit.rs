@@ -1,0 +1,12 @@
+//! A commit object, and everything that the check asks of it.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ostree_seal_root::commit::Commit;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(commit) = Commit::parse(bytes) {
+        let _ = (commit.parent(), commit.digest(), commit.product(), commit.index());
+        let _ = commit.is_container_import();
+    }
+});

@@ -1,0 +1,43 @@
+//! `ostree-seal dump`: print what is in an image.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use fn_error_context::context;
+
+use crate::dump;
+use crate::erofs;
+use crate::tree::Tree;
+
+/// Print what is in a composefs image, as text
+///
+/// One line a name, in the composefs-dump(5) format of `composefs-info dump`. `ostree-seal mkimage` makes the same image
+/// of it again, with --min-version and --max-version of the image. The image need not be trusted.
+#[derive(Debug, Args)]
+pub(super) struct DumpArgs {
+    /// The image, or - for stdin
+    image: PathBuf,
+}
+
+pub(super) fn run(args: &DumpArgs) -> anyhow::Result<()> {
+    let tree = read(&args.image)?;
+    match dump::print(&tree, &mut io::stdout().lock()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context("writing to stdout"),
+    }
+}
+
+#[context("reading the image {}", path.display())]
+fn read(path: &Path) -> anyhow::Result<Tree> {
+    let image = if path == Path::new("-") {
+        let mut image = Vec::new();
+        io::stdin().lock().read_to_end(&mut image)?;
+        image
+    } else {
+        std::fs::read(path)?
+    };
+    Ok(erofs::read(&image)?)
+}

@@ -1,0 +1,143 @@
+//! `ostree-seal note`: signatures that are made elsewhere.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::{Args, Subcommand};
+use ostree_seal_root::note::{Note, Statement};
+use ostree_seal_root::vkey::Vkey;
+
+use super::bindings::{BindingArgs, commit_id};
+use super::commit::CommitArgs;
+use super::print_line;
+use super::sign::has_text;
+use crate::seal::{add_signature, decode_signature, read_note, write_note};
+use crate::source::Source;
+
+/// Sign with a key that is somewhere else: an HSM, a KMS, another person
+///
+/// First `note text` prints the bytes to be signed, then `note attach` takes the signature that somebody made over them.
+#[derive(Debug, Args)]
+pub(super) struct NoteArgs {
+    #[command(subcommand)]
+    command: NoteCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum NoteCommand {
+    Text(TextArgs),
+    Attach(AttachArgs),
+}
+
+/// Print the text of a note: exactly the bytes to be signed
+#[derive(Debug, Args)]
+struct TextArgs {
+    #[command(flatten)]
+    commit: CommitArgs,
+
+    #[command(flatten)]
+    bindings: BindingArgs,
+}
+
+/// Add a signature to a note
+///
+/// The signature is an Ed25519 signature over the text that `note text` prints: 64 raw bytes, or base64, or hex. It is
+/// checked against the public key before it is added.
+#[derive(Debug, Args)]
+struct AttachArgs {
+    /// The public key, a .vkey file
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+
+    /// The signature
+    #[arg(long, value_name = "FILE")]
+    signature: PathBuf,
+
+    /// The text that was signed; not needed where the note is there already
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+
+    /// The note that gets the signature; begun if it isn't there
+    #[arg(long, value_name = "FILE", required_unless_present = "repo")]
+    note: Option<PathBuf>,
+
+    /// A repository that keeps the note in the detached metadata of the commit REF
+    #[arg(long, value_name = "DIR", requires = "rev")]
+    repo: Option<PathBuf>,
+
+    /// A ref, REMOTE:REF, or a commit id
+    #[arg(value_name = "REF", requires = "repo")]
+    rev: Option<String>,
+}
+
+pub(super) fn run(args: &NoteArgs) -> anyhow::Result<()> {
+    match &args.command {
+        NoteCommand::Text(args) => text(args),
+        NoteCommand::Attach(args) => attach(args),
+    }
+}
+
+fn text(args: &TextArgs) -> anyhow::Result<()> {
+    let (source, commit) = args.commit.open()?;
+    let bindings = args.bindings.bindings(&source.commit_bytes(&commit.checksum)?)?;
+    let digest = args.bindings.digest(&args.commit, &source, &commit)?;
+    let statement = args.bindings.statement(&commit, bindings, digest)?;
+    write!(io::stdout(), "{statement}").context("writing to stdout")
+}
+
+fn attach(args: &AttachArgs) -> anyhow::Result<()> {
+    let key = read_key(&args.key)?;
+    let signature = fs::read(&args.signature).context("reading").and_then(|bytes| decode_signature(&bytes));
+    let signature = signature.with_context(|| format!("the signature {}", args.signature.display()))?;
+    let file = args.note.as_deref().map(read_note).transpose()?.flatten();
+    let text = signed_text(args, file.as_deref())?;
+    let statement = Statement::parse(&text).context("reading the text that was signed")?;
+    if let Some(path) = &args.note {
+        let signed = add_signature(file.as_deref(), &text, &key, &signature)
+            .with_context(|| format!("signing {}", path.display()))?;
+        write_note(path, &signed.note)?;
+    }
+    if let (Some(repo), Some(rev)) = (&args.repo, &args.rev) {
+        store(&Store { repo, rev, text: &text, key: &key, signature: &signature }, &statement)?;
+    }
+    print_line(key.id())
+}
+
+fn read_key(path: &Path) -> anyhow::Result<Vkey> {
+    let context = || format!("reading the public key {}", path.display());
+    let bytes = fs::read(path).with_context(context)?;
+    Vkey::parse(&bytes).with_context(context)
+}
+
+fn signed_text(args: &AttachArgs, note: Option<&str>) -> anyhow::Result<String> {
+    if let Some(path) = &args.text {
+        return fs::read_to_string(path).with_context(|| format!("reading the text {}", path.display()));
+    }
+    let note = note.context("no note is there to take the text from; use --text")?;
+    let note = Note::parse(note.as_bytes()).context("reading the note")?;
+    Ok(note.text.to_owned())
+}
+
+struct Store<'a> {
+    repo: &'a Path,
+    rev: &'a str,
+    text: &'a str,
+    key: &'a Vkey,
+    signature: &'a [u8],
+}
+
+fn store(new: &Store<'_>, statement: &Statement) -> anyhow::Result<()> {
+    let source = Source::open(new.repo)?;
+    let commit = source.commit(new.rev)?;
+    let id = commit_id(&commit)?;
+    let named = statement.commit.unwrap_or(id);
+    ensure!(named == id, "the note is for commit {named}, and {} is {id}", new.rev);
+    source.add_note(&commit.checksum, |notes| {
+        let place = notes.iter().position(|note| has_text(note, new.text));
+        let note = place.map(|place| notes[place].as_str());
+        let signed = add_signature(note, new.text, new.key, new.signature)?;
+        Ok((place, signed.note, ()))
+    })
+}

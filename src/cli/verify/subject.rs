@@ -1,0 +1,141 @@
+//! What is verified, and how its digest and its evidence are found.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+
+use anyhow::{Context as _, anyhow};
+use fn_error_context::context;
+use ostree_seal_root::check::{ComputedDigest, MeasuredImage, Report};
+use ostree_seal_root::deployment;
+use ostree_seal_root::digest::Digest;
+use ostree_seal_root::evidence::{Evidence, Places, Subject};
+use ostree_seal_root::policy::SealedPolicy;
+use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::verity::MeasureError;
+
+use super::super::bindings::commit_id;
+use super::super::commit::all_threads;
+use super::super::progress::ObjectBar;
+use crate::convert;
+use crate::merkle::FileHasher;
+use crate::seal::read_note_bytes;
+use crate::source::{Load, NoCache, Source};
+
+/// Where a digest comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measurement {
+    /// From the kernel, which enforces it.
+    Measured,
+    /// From user space.
+    Computed,
+}
+
+/// What the check said.
+#[derive(Debug)]
+pub(super) struct Examined {
+    pub(super) report: Report,
+    pub(super) verdict: Result<(), Refusal>,
+    pub(super) measurement: Measurement,
+}
+
+/// An image, or what there is of it.
+enum Image {
+    Measured(MeasuredImage),
+    Computed(Digest),
+}
+
+impl Image {
+    fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> Examined {
+        let ((report, verdict), measurement) = match self {
+            Self::Measured(image) => (image.examine(evidence, policy), Measurement::Measured),
+            Self::Computed(digest) => {
+                (ComputedDigest::new(*digest).examine(evidence, policy), Measurement::Computed)
+            }
+        };
+        Examined { report, verdict, measurement }
+    }
+}
+
+/// The image that converting the commit gives, and what the repository has to say for it. A commit may have several
+/// notes, for several products or policies; one of them is enough.
+pub(super) fn examine_repo(
+    (repo, rev): (&Path, &str),
+    threads: Option<NonZeroUsize>,
+    policy: &SealedPolicy,
+) -> anyhow::Result<Result<Examined, Refusal>> {
+    let source = Source::open(repo)?;
+    let commit = source.commit(rev)?;
+    let threads = threads.unwrap_or_else(all_threads);
+    let load = Load { threads, cache: &mut NoCache, progress: &mut ObjectBar::new() };
+    let image = Image::Computed(convert::digest(&source, &commit, load)?.0);
+    let (id, objects) = (commit_id(&commit)?, source.objects_of(&commit.checksum)?);
+    let notes = source.notes(&commit.checksum)?;
+    let mut candidates: Vec<Option<Vec<u8>>> =
+        notes.into_iter().map(|note| Some(note.into_bytes())).collect();
+    if candidates.is_empty() {
+        candidates.push(None);
+    }
+    let mut first = None;
+    for note in candidates {
+        let examined =
+            Evidence::with_note(note, objects, id, policy).map(|evidence| image.examine(&evidence, policy));
+        if matches!(&examined, Ok(examined) if examined.verdict.is_ok()) {
+            return Ok(examined);
+        }
+        first.get_or_insert(examined);
+    }
+    first.context("there was nothing to examine")
+}
+
+/// An image file and the note that is given with it.
+pub(super) fn examine_image(
+    image: &Path,
+    note: Option<&Path>,
+    policy: &SealedPolicy,
+) -> anyhow::Result<Result<Examined, Refusal>> {
+    let file = File::open(image).with_context(|| format!("opening {}", image.display()))?;
+    let note = match note {
+        Some(path) => {
+            Some(read_note_bytes(path)?.with_context(|| format!("there is no note {}", path.display()))?)
+        }
+        None => None,
+    };
+    let evidence = Evidence { subject: Subject::Image, note, commit: None, parent: None };
+    Ok(measure(file.into(), image)?.map(|image| image.examine(&evidence, policy)))
+}
+
+/// A deployment, found and opened by the initramfs's own functions.
+#[context("examining the deployment {}", path.display())]
+pub(super) fn examine_deployment(
+    path: &Path,
+    policy: &SealedPolicy,
+) -> anyhow::Result<Result<Examined, Refusal>> {
+    let path = path.canonicalize()?;
+    let sysroot =
+        path.ancestors().nth(5).context("it is not SYSROOT/ostree/deploy/OS/deploy/CHECKSUM.SERIAL")?;
+    let target = path.strip_prefix(sysroot)?.to_str().context("its path is not text")?;
+    let root = deployment::open_root(sysroot)?;
+    let found = deployment::find(&root, target)?;
+    let image = measure(found.open_image()?, &path.join(deployment::IMAGE_NAME))?;
+    let objects = deployment::open_objects(&root)?;
+    let places = Places { deployment: found.dir.as_fd(), objects: objects.as_fd() };
+    let evidence = Evidence::read(places, found.commit, policy);
+    Ok(image.and_then(|image| evidence.map(|evidence| image.examine(&evidence, policy))))
+}
+
+/// The kernel's digest. Where the file has no fs-verity, the digest is computed, and the caller is told.
+fn measure(image: OwnedFd, path: &Path) -> anyhow::Result<Result<Image, Refusal>> {
+    let copy = image.try_clone().context("duplicating a descriptor")?;
+    match MeasuredImage::measure(image, path) {
+        Ok(image) => Ok(Ok(Image::Measured(image))),
+        Err(Refusal::NotMeasured { error: MeasureError::NotEnabled | MeasureError::Unsupported, .. }) => {
+            let (digest, _) = FileHasher::new()
+                .digest_reader(File::from(copy))
+                .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
+            Ok(Ok(Image::Computed(digest)))
+        }
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}

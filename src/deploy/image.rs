@@ -1,0 +1,55 @@
+//! The image of a deployment's commit: made in the deployment's own directory and compared with the signed digest
+//! before it has a name.
+
+use std::io::Read;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use fn_error_context::context;
+use ostree_seal_root::digest::Digest;
+use ostree_seal_root::verity;
+
+use super::place::{self, Placed, Verity};
+use crate::erofs::{self, Versions};
+use crate::output::{ImageVerity, NewImage};
+use crate::source::{Commit, Load, Loaded, NoCache, Source};
+use crate::tree::Tree;
+
+/// The tree that the image is made of. Objects with fs-verity are measured, others are read and hashed.
+pub fn load(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Loaded> {
+    source.load(commit, Load { threads, cache: &mut NoCache, progress: &mut () })
+}
+
+/// The tree of a deployment's image, if the kernel enforces this digest on it.
+#[context("reading the image in {}", deployment.display())]
+pub fn read_enforced(deployment: &Path, expected: Digest) -> Result<Option<Tree>> {
+    let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
+    if verity::measure(&image) != Ok(expected) {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    image.read_to_end(&mut bytes)?;
+    Ok(Some(erofs::read(&bytes)?))
+}
+
+/// Writes the image of a tree to `path`, if it has the digest that is expected of it. The inner error is the digest
+/// that it has instead; then nothing was written.
+pub fn write(tree: &Tree, path: &Path, expected: Digest, verity: Verity) -> Result<Result<Placed, Digest>> {
+    let mut image = NewImage::create(path)?;
+    let plan = erofs::plan(tree, Versions::default()).context("converting the commit")?;
+    erofs::emit(tree, &plan, &mut image).with_context(|| format!("writing {}", path.display()))?;
+    let sealed = image.seal()?;
+    let written = sealed.written();
+    if written.digest != expected {
+        return Ok(Err(written.digest));
+    }
+    if verity == Verity::Now && written.verity == ImageVerity::Unsupported {
+        bail!(
+            "{} can't have fs-verity, although the repository can: are they on one file system?",
+            path.display()
+        );
+    }
+    sealed.publish()?;
+    Ok(Ok(Placed::Written))
+}

@@ -1,0 +1,362 @@
+//! The step of an update that makes a deployment bootable under its policy, or refuses it before the reboot.
+//!
+//! In this order: what will be asked (policy), what was signed (evidence), fs-verity on the objects, image and note in
+//! their place, and the initramfs's own check of the result. Nothing is changed before the evidence is found good for
+//! some image, and a run that is killed at any point is finished by the next one.
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use fn_error_context::context;
+use ostree_seal_root::check::{ComputedDigest, Report};
+use ostree_seal_root::deployment::IMAGE_NAME;
+use ostree_seal_root::digest::Digest;
+use ostree_seal_root::evidence::Evidence;
+use ostree_seal_root::names::CommitId;
+use ostree_seal_root::policy::{Kind, SealedPolicy};
+use ostree_seal_root::refusal::Refusal;
+use rustix::fs::{Mode, OFlags};
+
+use crate::convert::check_promise;
+use crate::refused::Refused;
+use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
+use crate::source::{Checksum, Commit, Source};
+use crate::tree::Tree;
+
+pub mod filesystem; // which file systems can hold a sealed deployment
+pub mod initramfs; // what an initramfs holds of ours
+pub mod trust; // the policy that will be asked at boot
+
+pub mod image; // the image of a deployment's commit
+pub mod objects; // the file objects of a commit
+pub mod place; // image and note, whole or not at all
+pub mod verity; // fs-verity on the objects of a commit
+
+pub mod preflight; // the initramfs's own check
+
+pub mod namespace; // a writable /sysroot for us alone
+pub mod staged; // hold back, let go or withdraw
+
+use place::{Placed, Verity};
+use trust::{Origin, Trust};
+use verity::{Pass, SealedObjects};
+
+/// How a deployment is to be sealed.
+pub struct Request<'a> {
+    /// A note from elsewhere than the commit's detached metadata.
+    pub note: Option<Vec<u8>>,
+    /// Whether fs-verity is switched on now.
+    pub verity: Verity,
+    /// Whether each object's content is compared with its checksum first.
+    pub fsck: bool,
+    /// Threads that read and hash.
+    pub threads: NonZeroUsize,
+    /// Threads that wait for the disk while fs-verity is switched on.
+    pub queue_depth: NonZeroUsize,
+    /// Who hears of the progress.
+    pub progress: &'a dyn Progress,
+}
+
+/// Hears how far a run is.
+pub trait Progress: Sync {
+    /// A step begins that goes through so many objects.
+    fn begin(&self, step: Step, objects: usize);
+    /// One more object of the step is done. Called from any thread.
+    fn object(&self);
+    /// The step is over.
+    fn end(&self);
+}
+
+/// A step that takes longer than a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Comparing contents with checksums.
+    Fsck,
+    /// Switching fs-verity on.
+    Enable,
+    /// Making the image.
+    Convert,
+    /// Measuring each object against the image.
+    Measure,
+}
+
+/// What became of a deployment that was not refused.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It boots as a sealed system.
+    Sealed(Box<Sealed>),
+    /// Its policy says `mode = unsealed`: it was left as it is.
+    Unsealed(Origin),
+    /// It knows nothing of sealing: it was left as it is.
+    Foreign,
+}
+
+/// A sealed deployment.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Where the policy was read.
+    pub origin: Origin,
+    /// What the check found.
+    pub report: Report,
+    /// What became of the image.
+    pub image: Placed,
+    /// What became of the note, if there is one.
+    pub note: Option<Placed>,
+    /// Objects that got fs-verity, and those that had it; `None` if that is deferred.
+    pub objects: Option<SealedObjects>,
+}
+
+/// Makes a deployment bootable under its policy. A refusal is an error with [`Refused`], [`Refusal`] or a `BootError`
+/// in its chain.
+#[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
+pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
+    let bootable = trust::bootable(&deployment.directory, &deployment.initrds);
+    let (policy, origin) = match trust::of_deployment(&deployment.directory, &bootable)? {
+        Trust::Sealed { policy, origin } => (policy, origin),
+        Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
+        Trust::Foreign => return Ok(Outcome::Foreign),
+    };
+    let run = Run { lock, deployment, request, policy: &policy };
+    run.seal(origin).map(|sealed| Outcome::Sealed(Box::new(sealed)))
+}
+
+/// What one run is about.
+struct Run<'a> {
+    lock: &'a SysrootLock<'a>,
+    deployment: &'a Deployment,
+    request: &'a Request<'a>,
+    policy: &'a SealedPolicy,
+}
+
+/// What was signed for a deployment.
+struct Signed {
+    evidence: Evidence,
+    /// The digest that the image must have.
+    expected: Digest,
+}
+
+/// What was put into a deployment, and what its image points at.
+struct Placement {
+    image: Placed,
+    note: Option<Placed>,
+    objects: Option<SealedObjects>,
+}
+
+impl Run<'_> {
+    fn seal(&self, origin: Origin) -> Result<Sealed> {
+        let repository = self.sysroot().repository();
+        let source = Source::open(&repository)?; // locks it against a prune
+        let commit = source.commit(&self.deployment.commit)?;
+        let objects = open_directory(&repository.join("objects"))?;
+        let signed = self.signed(&source, &commit, &objects)?;
+        check_promise(&commit, signed.expected)?;
+        if self.request.fsck {
+            self.fsck(&repository, &objects::names_of(&source, &commit)?)?;
+        }
+        if self.request.verity == Verity::Now {
+            filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
+        }
+        let placement = match self.enforced_image(&signed)? {
+            Some(tree) => self.keep(&objects, &tree, &signed)?,
+            None => self.make(&source, &commit, &objects, &signed)?,
+        };
+        let report = match self.request.verity {
+            Verity::Now => {
+                preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?.report().clone()
+            }
+            Verity::Deferred => {
+                let (report, verdict) =
+                    ComputedDigest::new(signed.expected).examine(&signed.evidence, self.policy);
+                verdict?;
+                report
+            }
+        };
+        self.mark_deferred()?;
+        let Placement { image, note, objects } = placement;
+        Ok(Sealed { origin, report, image, note, objects })
+    }
+
+    /// The evidence that the check accepts, out of several notes, and the digest that it is for.
+    fn signed(&self, source: &Source, commit: &Commit, objects: impl AsFd) -> Result<Signed> {
+        let id = CommitId(commit.checksum.0);
+        let mut refusal = None;
+        for note in self.notes(source, commit)? {
+            let evidence = Evidence::with_note(note, objects.as_fd(), id, self.policy)?;
+            match signed_digest(&evidence, self.policy) {
+                Ok(expected) => return Ok(Signed { evidence, expected }),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        Err(refusal.unwrap_or(Refusal::NoEvidence { accepted: Vec::new() }).into())
+    }
+
+    /// The notes that may count: the one that was given, those of the commit, or the one that is there already. Nothing
+    /// in the list is evidence without a note.
+    fn notes(&self, source: &Source, commit: &Commit) -> Result<Vec<Option<Vec<u8>>>> {
+        if !self.policy.accepts(Kind::Note) {
+            return Ok(vec![None]);
+        }
+        if let Some(note) = &self.request.note {
+            return Ok(vec![Some(note.clone())]);
+        }
+        let mut notes = source.notes(&commit.checksum)?;
+        if let (true, Some(parent)) = (notes.is_empty(), imported_from(source, commit)?) {
+            notes = source.notes(&parent)?;
+        }
+        if notes.is_empty() {
+            return Ok(vec![place::existing_note(&self.deployment.directory)?]);
+        }
+        Ok(notes.into_iter().map(|note| Some(note.into_bytes())).collect())
+    }
+
+    /// The tree of the deployment's image, if the kernel enforces on it the digest that was signed.
+    fn enforced_image(&self, signed: &Signed) -> Result<Option<Tree>> {
+        match self.request.verity {
+            Verity::Now => image::read_enforced(&self.deployment.directory, signed.expected),
+            Verity::Deferred => Ok(None),
+        }
+    }
+
+    /// Seals a deployment whose image is in its place: an idle second run opens and measures, and writes nothing.
+    fn keep(&self, directory: impl AsFd + Sync, tree: &Tree, signed: &Signed) -> Result<Placement> {
+        let objects = Some(self.pass(Step::Enable, directory, &objects::of_tree(tree))?);
+        let note = self.place_note(signed)?;
+        Ok(Placement { image: Placed::Kept, note, objects })
+    }
+
+    /// Switches fs-verity on first, so that the image is made of digests that the kernel measures.
+    fn make(
+        &self,
+        source: &Source,
+        commit: &Commit,
+        directory: impl AsFd + Sync,
+        signed: &Signed,
+    ) -> Result<Placement> {
+        let objects = match self.request.verity {
+            Verity::Now => {
+                let names = objects::unmeasured(&objects::names_of(source, commit)?);
+                Some(self.pass(Step::Enable, &directory, &names)?)
+            }
+            Verity::Deferred => None,
+        };
+        self.request.progress.begin(Step::Convert, 0);
+        let loaded = image::load(source, commit, self.request.threads);
+        self.request.progress.end();
+        let loaded = loaded?;
+        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
+            self.pass(Step::Measure, &directory, &objects::of_tree(&loaded.tree))?;
+        }
+        let image = self.place_image(&loaded.tree, signed.expected)?;
+        let note = self.place_note(signed)?;
+        Ok(Placement { image, note, objects })
+    }
+
+    fn sysroot(&self) -> &Sysroot {
+        self.lock.sysroot()
+    }
+
+    #[context("comparing objects with their checksums")]
+    fn fsck(&self, repository: &Path, names: &[Checksum]) -> Result<()> {
+        self.request.progress.begin(Step::Fsck, names.len());
+        let damaged = sysroot::fsck_files(repository, names, || self.request.progress.object())?;
+        self.request.progress.end();
+        match damaged {
+            None => Ok(()),
+            Some((object, reason)) => Err(Refused(format!(
+                "object {object}.file is damaged: {reason}; `ostree fsck --delete`, then pull the commit again"
+            ))
+            .into()),
+        }
+    }
+
+    fn pass(
+        &self,
+        step: Step,
+        directory: impl AsFd + Sync,
+        list: &[verity::Object],
+    ) -> Result<SealedObjects> {
+        let progress = self.request.progress;
+        progress.begin(step, list.len());
+        let pass = Pass { queue_depth: self.request.queue_depth, progress: &|| progress.object() };
+        let sealed = verity::seal_objects(directory, list, &pass);
+        progress.end();
+        sealed.map_err(
+            |error| if error.is_refusal() { Refused(error.to_string()).into() } else { error.into() },
+        )
+    }
+
+    /// Puts the image of a tree in its place, if it is the one that was signed.
+    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Placed> {
+        place::change(self.lock, self.deployment, |directory| match place::existing_digest(directory)? {
+            Some(found) if found == expected => directory.keep_image(expected, self.request.verity),
+            _ => {
+                let path = self.deployment.directory.join(IMAGE_NAME);
+                let written = image::write(tree, &path, expected, self.request.verity)?;
+                Ok(written.map_err(|found| Refusal::OtherDigest { expected, found })?)
+            }
+        })
+    }
+
+    /// Puts the note in its place, unless the same one is there.
+    fn place_note(&self, signed: &Signed) -> Result<Option<Placed>> {
+        let Some(note) = &signed.evidence.note else { return Ok(None) };
+        if place::existing_note(&self.deployment.directory)?.as_ref() == Some(note) {
+            return Ok(Some(Placed::Kept));
+        }
+        place::change(self.lock, self.deployment, |directory| directory.place_note(note)).map(Some)
+    }
+
+    fn mark_deferred(&self) -> Result<()> {
+        let text = match self.request.verity {
+            Verity::Deferred => Some(DEFERRED_TEXT),
+            Verity::Now => None,
+        };
+        if text.is_none() && !place::is_deferred(&self.deployment.directory) {
+            return Ok(());
+        }
+        place::change(self.lock, self.deployment, |directory| directory.set_deferred(text))
+    }
+
+    /// The deployment's path below the physical root.
+    fn target(&self) -> Result<String> {
+        self.sysroot().target(self.deployment).context("the deployment lies outside its sysroot")
+    }
+}
+
+/// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
+fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
+    let bytes = source.commit_bytes(&commit.checksum)?;
+    let parsed = ostree_seal_root::commit::Commit::parse(&bytes)?;
+    let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
+    Ok(parent.map(|parent| Checksum(parent.0)))
+}
+
+/// What the marker of a deferred deployment says to who finds it.
+const DEFERRED_TEXT: &str = "Image and note are in place, fs-verity is not enabled yet: on a kernel and a file system \
+                             that have it, run `ostree-seal deploy`.\n";
+
+/// The digest that was signed, once signatures, product and index are found good. Asking the check about an image that
+/// can't exist makes the digest its only objection.
+fn signed_digest(evidence: &Evidence, policy: &SealedPolicy) -> Result<Digest, Refusal> {
+    match ComputedDigest::new(Digest([0; 32])).examine(evidence, policy).1 {
+        Err(Refusal::OtherDigest { expected, .. }) => Ok(expected),
+        Err(refusal) => Err(refusal),
+        Ok(()) => Ok(Digest([0; 32])),
+    }
+}
+
+#[context("opening {}", path.display())]
+fn open_directory(path: &Path) -> Result<std::os::fd::OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request")
+            .field("verity", &self.verity)
+            .field("fsck", &self.fsck)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! The file objects of a commit: by name, from its directories alone, before anything is read; with digests, from the
+//! tree that the image is made of.
+
+use std::ffi::CString;
+use std::num::NonZeroUsize;
+
+use anyhow::Result;
+
+use super::verity::Object;
+use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
+use crate::tree::{Content, Tree};
+
+/// The names of all file objects of a commit, in no order. No file object is opened.
+pub fn names_of(source: &Source, commit: &Commit) -> Result<Vec<Checksum>> {
+    let mut names = Names(Vec::new());
+    source.load(commit, Load { threads: NonZeroUsize::MIN, cache: &mut names, progress: &mut () })?;
+    Ok(names.0)
+}
+
+/// The objects of these names, digests unknown.
+pub fn unmeasured(names: &[Checksum]) -> Vec<Object> {
+    names.iter().map(|name| Object { path: loose_path(name), digest: None }).collect()
+}
+
+/// The objects that the image of a tree points at, each with the digest that the image has for it.
+pub fn of_tree(tree: &Tree) -> Vec<Object> {
+    let mut objects: Vec<Object> = tree
+        .nodes()
+        .filter_map(|(_, node)| match node.content {
+            Content::External(backing) => Some(tree[backing]),
+            _ => None,
+        })
+        .filter_map(|backing| {
+            let path = CString::new(&tree[backing.payload]).ok()?;
+            Some(Object { path, digest: backing.digest })
+        })
+        .collect();
+    objects.sort_unstable();
+    objects.dedup();
+    objects
+}
+
+/// Where a repository of a bare mode has a file object, below `objects`.
+fn loose_path(name: &Checksum) -> CString {
+    let hex = name.to_string();
+    let path = format!("{}/{}.file", &hex[..2], &hex[2..]);
+    // Hex digits have no NUL.
+    CString::new(path).unwrap_or_default()
+}
+
+/// Writes down which objects a walk asks for, and says of each that it is an empty file, so that none is opened.
+struct Names(Vec<Checksum>);
+
+impl ObjectCache for Names {
+    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
+        self.0.push(*object);
+        let xattrs = Xattrs::default();
+        Some(ObjectInfo { uid: 0, gid: 0, mode: 0o100644, xattrs, kind: ObjectKind::Empty })
+    }
+
+    fn add(&mut self, _: &Checksum, _: &ObjectInfo) {}
+}

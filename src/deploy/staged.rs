@@ -1,0 +1,142 @@
+//! A staged deployment, which libostree makes the default at shutdown: it is held back while it is being sealed, let go
+//! when it passed, and withdrawn when it was refused. Killed in between, it stays held back, and the running deployment
+//! stays the default.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use fn_error_context::context;
+use serde::{Deserialize, Serialize};
+
+use super::{Outcome, Request, seal};
+use crate::refused::{self, Refused};
+use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
+
+/// What became of the latest staged deployment that didn't pass; gone after a reboot or when another one passes.
+const RECORD: &str = "/run/ostree-seal/staged.json";
+/// What the initramfs says of the running root.
+const STATE: &str = "/run/ostree-seal/state.json";
+
+/// What became of a staged deployment that didn't pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// Refused, and taken out of the boot order.
+    Withdrawn,
+    /// Still there; the machine was in the way, such as a full disk. It isn't booted before a later run succeeds.
+    HeldBack,
+}
+
+/// The record of a staged deployment that didn't pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What became of it.
+    pub fate: Fate,
+    /// Its commit.
+    pub commit: String,
+    /// Its version, if it has one.
+    pub version: Option<String>,
+    /// Why, one sentence.
+    pub reason: String,
+}
+
+/// Seals a staged deployment. `allow_unsealed` lets one through that will boot unsealed although the running system is
+/// sealed.
+pub fn seal_staged(
+    lock: &SysrootLock<'_>,
+    deployment: &Deployment,
+    request: &Request<'_>,
+    allow_unsealed: bool,
+) -> Result<Outcome> {
+    let held = HeldBack::hold()?;
+    let outcome = seal(lock, deployment, request).and_then(|outcome| match outcome {
+        Outcome::Unsealed(_) | Outcome::Foreign if runs_sealed()? && !allow_unsealed => Err(Refused(
+            "the running system is sealed and this deployment would boot without any check; if that is meant, stage it \
+             again after `systemctl stop ostree-seal-deploy.path`"
+                .to_owned(),
+        )
+        .into()),
+        outcome => Ok(outcome),
+    });
+    let error = match outcome {
+        Ok(outcome) => {
+            forget()?;
+            held.release()?;
+            return Ok(outcome);
+        }
+        Err(error) => error,
+    };
+    let fate = if refused::is_refusal(&error) { Fate::Withdrawn } else { Fate::HeldBack };
+    record(&Record {
+        fate,
+        commit: deployment.commit.clone(),
+        version: deployment.version.clone(),
+        reason: format!("{error:#}"),
+    })?;
+    match fate {
+        Fate::Withdrawn => {
+            lock.withdraw(deployment)?;
+            held.release()?;
+            Err(error.context("the staged deployment is withdrawn and the running one stays the default"))
+        }
+        Fate::HeldBack => Err(error.context(
+            "the staged deployment is held back and the running one stays the default until `ostree-seal deploy \
+             --pending` succeeds",
+        )),
+    }
+}
+
+/// The record, if a staged deployment didn't pass since the last boot.
+#[context("reading {RECORD}")]
+pub fn last_record() -> Result<Option<Record>> {
+    read_json(Path::new(RECORD))
+}
+
+/// The parts of `state.json` that matter here.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Running {
+    /// `sealed` or `unsealed`.
+    pub mode: String,
+    /// The image's digest.
+    pub digest: Option<String>,
+    /// The deployment, below the physical root.
+    pub deployment: String,
+}
+
+/// What the initramfs said of the running root, if it was ours.
+#[context("reading {STATE}")]
+pub fn running() -> Result<Option<Running>> {
+    read_json(Path::new(STATE))
+}
+
+fn runs_sealed() -> Result<bool> {
+    Ok(running()?.is_some_and(|running| running.mode == "sealed"))
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[context("writing {RECORD}")]
+fn record(record: &Record) -> Result<()> {
+    let path = Path::new(RECORD);
+    let parent = path.parent().context("no parent")?;
+    std::fs::create_dir_all(parent)?;
+    let mut file = tempfile::NamedTempFile::new_in(parent)?;
+    serde_json::to_writer_pretty(&mut file, record)?;
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[context("removing {RECORD}")]
+fn forget() -> Result<()> {
+    match std::fs::remove_file(RECORD) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,173 @@
+//! The policy and keys that will be asked at boot: those in the deployment's initramfs, which is what boots; where it
+//! can't be read or there is none, those in its tree, which the initramfs is made from.
+
+use std::path::{Path, PathBuf};
+
+use fn_error_context::context;
+use ostree_seal_root::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy, read_keys};
+use ostree_seal_root::refusal::Refusal;
+
+use super::Refused;
+use super::initramfs::{self, Initramfs};
+
+/// What will be asked of a deployment when it boots.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// A sealed image, under this policy.
+    Sealed {
+        /// The policy and its keys.
+        policy: Box<SealedPolicy>,
+        /// Where they were read.
+        origin: Origin,
+    },
+    /// Nothing: the policy says `mode = unsealed`.
+    Unsealed(Origin),
+    /// Nothing: neither the initramfs nor the tree knows of sealing.
+    Foreign,
+}
+
+/// Where a policy was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the initramfs, which is what decides.
+    Initramfs(PathBuf),
+    /// In the tree, since the deployment has no initramfs that could be read.
+    Tree(PathBuf),
+}
+
+impl Origin {
+    /// The initramfs, or the policy file in the tree.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Initramfs(path) | Self::Tree(path) => path,
+        }
+    }
+}
+
+/// What is known of a deployment's initramfs.
+#[derive(Debug)]
+pub enum Bootable {
+    /// The deployment has none, such as a tree without a kernel or one with a unified kernel image.
+    None,
+    /// It can't be read, for this reason.
+    Unreadable(PathBuf, anyhow::Error),
+    /// What it holds.
+    Read(PathBuf, Initramfs),
+}
+
+/// What will be asked of the deployment in `directory` when it boots.
+#[context("reading the policy of {}", directory.display())]
+pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Trust> {
+    let tree = tree_policy(directory)?;
+    let (files, origin) = match (bootable, tree) {
+        (Bootable::Read(path, initramfs), tree) => match (&initramfs.program, tree) {
+            (Some(_), _) => (initramfs_policy(path, initramfs)?, Origin::Initramfs(path.clone())),
+            (None, None) => return Ok(Trust::Foreign),
+            (None, Some(files)) => return program_missing(path, &files),
+        },
+        (_, None) => return Ok(Trust::Foreign),
+        (_, Some(files)) => {
+            let path = files.path.clone();
+            (files, Origin::Tree(path))
+        }
+    };
+    Ok(match Policy::parse(&files)? {
+        Policy::Sealed(policy) => Trust::Sealed { policy: Box::new(policy), origin },
+        Policy::Unsealed(_) => Trust::Unsealed(origin),
+    })
+}
+
+/// Reads the initramfs of a deployment: the one that its boot entry names, or else the one in its tree.
+pub fn bootable(directory: &Path, initrds: &[PathBuf]) -> Bootable {
+    let paths = match initrds {
+        [] => tree_initramfs(directory).into_iter().collect(),
+        paths => paths.to_vec(),
+    };
+    match paths.first().cloned() {
+        None => Bootable::None,
+        Some(first) => match initramfs::read(&paths) {
+            Ok(initramfs) => Bootable::Read(first, initramfs),
+            Err(error) => Bootable::Unreadable(first, error),
+        },
+    }
+}
+
+/// The initramfs where libostree looks for it: beside the kernel, or in the older place.
+fn tree_initramfs(directory: &Path) -> Option<PathBuf> {
+    let kernels = std::fs::read_dir(directory.join("usr/lib/modules")).into_iter().flatten().flatten();
+    let beside_kernel =
+        kernels.map(|entry| entry.path()).filter(|path| path.join("vmlinuz").exists()).flat_map(|path| {
+            [path.join("initramfs.img"), path.join("initramfs")].into_iter().find(|path| path.exists())
+        });
+    let older = ["usr/lib/ostree-boot", "boot"].into_iter().flat_map(|place| {
+        let entries = std::fs::read_dir(directory.join(place)).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("initr"))
+            .map(|entry| entry.path())
+    });
+    beside_kernel.chain(older).next()
+}
+
+/// The tree asks for a sealed boot that its initramfs can't give.
+fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trust> {
+    match Policy::parse(files)? {
+        Policy::Unsealed(unsealed) => Ok(Trust::Unsealed(Origin::Tree(unsealed.path().to_owned()))),
+        Policy::Sealed(policy) => Err(Refused(format!(
+            "{} asks for a sealed boot, but the initramfs {} holds no {}, so nothing would be checked; make the \
+             initramfs again with the dracut module `ostree-seal` and commit the tree again",
+            policy.path().display(),
+            initramfs.display(),
+            initramfs::PROGRAM,
+        ))
+        .into()),
+    }
+}
+
+/// What the program in the initramfs will read, as it will read it.
+fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, Refusal> {
+    let base = PathBuf::from(format!("{}:/{}", path.display(), initramfs::POLICY_DIRECTORY));
+    let policy = base.join("policy.conf");
+    let Some(conf) = initramfs.policy.get("policy.conf") else {
+        return Err(Refusal::PolicyMissing { path: policy });
+    };
+    let keys = |directory: &str| {
+        let below = |(name, content): (&String, &Vec<u8>)| {
+            let name = name.strip_prefix(directory)?.strip_prefix('/')?;
+            let path = base.join(directory).join(name);
+            (!name.contains('/')).then(|| KeyFile { path, content: Ok(content.clone()) })
+        };
+        initramfs.policy.iter().filter_map(below).collect()
+    };
+    Ok(PolicyFiles {
+        path: policy,
+        conf: conf.clone(),
+        trusted: keys("trusted.d"),
+        revoked: keys("revoked.d"),
+    })
+}
+
+/// What the tree has, put together as dracut does it for the initramfs: the administrator's `policy.conf` if there is
+/// one, and the keys of both directories.
+fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
+    let vendor = directory.join("usr/lib/ostree-seal");
+    let places = ["usr/etc", "etc"].map(|etc| directory.join(etc).join("ostree-seal"));
+    let admin = places.iter().find(|place| place.exists()).unwrap_or(&places[0]);
+    let with_policy = |place: &Path| place.join("policy.conf").symlink_metadata().is_ok();
+    let (first, second) = match (with_policy(admin), with_policy(&vendor)) {
+        (false, false) => return Ok(None),
+        (true, _) => (admin, &vendor),
+        (false, true) => (&vendor, admin),
+    };
+    let mut files = PolicyFiles::read(first)?;
+    for (keys, name) in [(&mut files.trusted, "trusted.d"), (&mut files.revoked, "revoked.d")] {
+        keys.extend(read_keys(&second.join(name))?);
+        // One name is one file in the initramfs; the administrator's comes last there and replaces the vendor's.
+        let rank = |file: &KeyFile| !file.path.starts_with(admin);
+        keys.sort_by(|a, b| (a.path.file_name(), rank(a)).cmp(&(b.path.file_name(), rank(b))));
+        keys.dedup_by(|later, earlier| later.path.file_name() == earlier.path.file_name());
+    }
+    Ok(Some(files))
+}
+
+#[cfg(test)]
+mod tests;

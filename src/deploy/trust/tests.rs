@@ -1,0 +1,172 @@
+use std::io::Write;
+use std::path::Path;
+
+use ostree_seal_root::digest::Digest;
+use ostree_seal_root::policy::SealedPolicy;
+use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::vkey::Vkey;
+
+use super::{Bootable, Origin, Trust, bootable, of_deployment};
+use crate::refused::Refused;
+
+/// Public keys of RFC 8032, 7.1.
+const KEYS: [&str; 3] = [
+    "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+    "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+];
+
+const SEALED: &str = "[seal]\nmode = sealed\nproduct = example.com/os\n";
+const UNSEALED: &str = "[seal]\nmode = unsealed\n";
+const INITRAMFS: &str = "usr/lib/modules/6.12/initramfs.img";
+
+fn key(index: usize) -> String {
+    let public: Digest = KEYS[index].parse().unwrap();
+    Vkey::new(&format!("example.com/{index}"), &public.0).unwrap().to_string()
+}
+
+/// A deployment's tree with these files.
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (path, content) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    root
+}
+
+/// Adds a kernel and an initramfs with these files.
+fn add_initramfs(root: &Path, files: &[(&str, &str)]) {
+    let modules = root.join("usr/lib/modules/6.12");
+    std::fs::create_dir_all(&modules).unwrap();
+    std::fs::write(modules.join("vmlinuz"), "kernel").unwrap();
+    let content = tree(files);
+    let mut cpio = std::process::Command::new("sh")
+        .args(["-c", "find . -type f | cpio --quiet -o -H newc"])
+        .current_dir(content.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut archive = Vec::new();
+    std::io::Read::read_to_end(cpio.stdout.as_mut().unwrap(), &mut archive).unwrap();
+    assert!(cpio.wait().unwrap().success());
+    std::fs::File::create(modules.join("initramfs.img")).unwrap().write_all(&archive).unwrap();
+}
+
+fn trust(root: &Path) -> anyhow::Result<Trust> {
+    of_deployment(root, &bootable(root, &[]))
+}
+
+fn sealed(root: &Path) -> (SealedPolicy, Origin) {
+    match trust(root).unwrap() {
+        Trust::Sealed { policy, origin } => (*policy, origin),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn names(policy: &SealedPolicy) -> Vec<String> {
+    policy.trusted().iter().map(|key| key.id().name.clone()).collect()
+}
+
+#[test]
+fn a_tree_that_knows_nothing_of_sealing_is_foreign() {
+    let root = tree(&[("usr/lib/os-release", "")]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
+    add_initramfs(root.path(), &[("usr/bin/sh", "")]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
+}
+
+#[test]
+fn the_initramfs_decides_and_not_the_tree() {
+    let root = tree(&[("usr/lib/ostree-seal/policy.conf", UNSEALED)]);
+    let in_initramfs = [
+        ("usr/lib/ostree-seal/policy.conf", SEALED),
+        ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(0)),
+        ("usr/bin/ostree-seal-root", "program"),
+    ];
+    add_initramfs(root.path(), &in_initramfs);
+    let (policy, origin) = sealed(root.path());
+    assert_eq!(names(&policy), ["example.com/0"]);
+    assert_eq!(origin, Origin::Initramfs(root.path().join(INITRAMFS)));
+}
+
+#[test]
+fn the_boot_entrys_initramfs_and_its_overlays_come_before_the_trees() {
+    let root = tree(&[]);
+    add_initramfs(
+        root.path(),
+        &[("usr/bin/ostree-seal-root", ""), ("usr/lib/ostree-seal/policy.conf", UNSEALED)],
+    );
+    let overlay = tree(&[]);
+    let files =
+        [("usr/lib/ostree-seal/policy.conf", SEALED), ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(1))];
+    add_initramfs(overlay.path(), &files);
+    let paths = [root.path().join(INITRAMFS), overlay.path().join(INITRAMFS)];
+    let found = of_deployment(root.path(), &bootable(root.path(), &paths)).unwrap();
+    assert!(matches!(found, Trust::Sealed { policy, .. } if names(&policy) == ["example.com/1"]));
+}
+
+#[test]
+fn refuses_initramfs_without_policy() {
+    let root = tree(&[("usr/lib/ostree-seal/policy.conf", SEALED)]);
+    add_initramfs(root.path(), &[("usr/bin/ostree-seal-root", "program")]);
+    let error = trust(root.path()).unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(Refusal::PolicyMissing { .. })), "{error:#}");
+}
+
+#[test]
+fn refuses_sealed_tree_whose_initramfs_lacks_the_program() {
+    let root = tree(&[
+        ("usr/lib/ostree-seal/policy.conf", SEALED),
+        ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(0)),
+    ]);
+    add_initramfs(root.path(), &[("usr/lib/ostree-seal/policy.conf", SEALED)]);
+    let error = trust(root.path()).unwrap_err();
+    let refused = error.downcast_ref::<Refused>().unwrap().to_string();
+    assert!(refused.contains("holds no ostree-seal-root") && refused.contains("dracut"), "{refused}");
+}
+
+#[test]
+fn a_damaged_initramfs_leaves_the_word_to_the_tree() {
+    let root = tree(&[
+        ("usr/lib/ostree-seal/policy.conf", SEALED),
+        ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(0)),
+        ("usr/lib/modules/6.12/vmlinuz", ""),
+        (INITRAMFS, "no cpio"),
+    ]);
+    assert!(matches!(bootable(root.path(), &[]), Bootable::Unreadable(..)));
+    let policy = root.path().join("usr/lib/ostree-seal/policy.conf");
+    assert_eq!(sealed(root.path()).1, Origin::Tree(policy));
+}
+
+#[test]
+fn the_administrators_policy_replaces_the_vendors_and_keys_add_up() {
+    let root = tree(&[
+        ("usr/lib/ostree-seal/policy.conf", UNSEALED),
+        ("usr/lib/ostree-seal/trusted.d/vendor.vkey", &key(0)),
+        ("usr/lib/ostree-seal/trusted.d/both.vkey", &key(1)),
+        ("usr/etc/ostree-seal/policy.conf", SEALED),
+        ("usr/etc/ostree-seal/trusted.d/both.vkey", &key(2)),
+    ]);
+    let (policy, origin) = sealed(root.path());
+    assert_eq!(names(&policy), ["example.com/2", "example.com/0"]);
+    assert_eq!(origin, Origin::Tree(root.path().join("usr/etc/ostree-seal/policy.conf")));
+}
+
+#[test]
+fn the_administrators_keys_count_beside_the_vendors_policy() {
+    let root = tree(&[
+        ("usr/lib/ostree-seal/policy.conf", SEALED),
+        ("usr/lib/ostree-seal/trusted.d/vendor.vkey", &key(0)),
+        ("usr/etc/ostree-seal/revoked.d/vendor.vkey", &key(0)),
+        ("usr/etc/ostree-seal/trusted.d/mine.vkey", &key(1)),
+    ]);
+    assert_eq!(names(&sealed(root.path()).0), ["example.com/1"]);
+}
+
+#[test]
+fn an_unsealed_policy_is_seen_as_such() {
+    let root = tree(&[("usr/etc/ostree-seal/policy.conf", UNSEALED)]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(Origin::Tree(_))));
+}

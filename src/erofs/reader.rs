@@ -1,0 +1,286 @@
+//! An image's tree. Images may come from an enemy: every offset is checked, nothing recurses, nothing is allocated by
+//! a length that the image claims, and work is linear in the image's length. README.md, "Reading".
+
+mod content; // bytes of directories, inline files and targets
+mod error; // what is wrong, and at which path
+mod inode; // one inode's record
+mod places; // which of several names is a node's place
+mod xattrs; // one inode's xattrs
+
+use zerocopy::FromBytes;
+
+pub use error::{ReadError, ReadErrorKind};
+
+use self::inode::Inode;
+use self::xattrs::Markers;
+use super::format::{
+    BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, LCFS_EROFS_MAGIC,
+    LCFS_EROFS_VERSION, SLOT_SIZE, SuperBlock,
+};
+use super::layout::VERSION_MAX;
+use super::overlay;
+use crate::tree::{
+    Content, INLINE_MAX, Metadata, Mtime, NodeId, Role, Span, TARGET_MAX, Tree, XattrsId, mode,
+};
+
+type Result<T> = std::result::Result<T, ReadErrorKind>;
+
+/// The version that an image was written with.
+pub fn version(image: &[u8]) -> std::result::Result<u32, ReadError> {
+    header(image).map(|header| header.composefs_version.get()).map_err(ReadError::whole)
+}
+
+/// The tree of an image. Writing it again with the image's own version gives the same image, if a composefs writer
+/// made it.
+///
+/// What the format adds for overlayfs is taken off again, and whiteouts are character devices with the number 0 as in
+/// the input. The error names the path of the offending inode.
+pub fn read(image: &[u8]) -> std::result::Result<Tree, ReadError> {
+    let mut reader = Reader::new(image).map_err(ReadError::whole)?;
+    let root = reader.root().map_err(|reason| ReadError { path: Some(b"/".to_vec()), reason })?;
+    let mut next = root.into_iter().collect::<Vec<_>>();
+    let mut at = 0;
+    while let Some(&(node, inode)) = next.get(at) {
+        reader.directory(node, &inode, &mut next)?;
+        at += 1;
+    }
+    reader.finish()
+}
+
+/// What an inode slot of the image turned out to be.
+#[derive(Clone, Copy)]
+enum Slot {
+    /// No name led there yet.
+    Unseen,
+    /// A real whiteout, which the tree doesn't have.
+    Hidden,
+    /// A node.
+    Node(NodeId),
+}
+
+/// An image and what was read of it.
+struct Reader<'i> {
+    image: &'i [u8],
+    /// Start of the metadata area.
+    meta: u64,
+    /// Start of the shared xattrs' blocks.
+    shared: u64,
+    /// Time of compact inodes.
+    build_time: Mtime,
+    root_nid: u64,
+    tree: Tree,
+    /// What is in each slot of the image.
+    slots: Vec<Slot>,
+    /// All names in the order in which they were found; their places are decided at the end.
+    names: Vec<Name>,
+    /// Slot of each node.
+    node_slots: Vec<usize>,
+    /// Bytes of the inodes and shared xattrs so far. They don't overlap in an honest image, so one where they come to
+    /// more than its length is refused before the same bytes are read again and again.
+    taken: u64,
+    known_xattrs: xattrs::Known,
+    markers: Markers,
+    /// Directories that are marked as having whiteouts, and their xattrs without the marks.
+    marked: Vec<(NodeId, XattrsId)>,
+    buffer: Vec<u8>,
+}
+
+/// A name found.
+#[derive(Clone, Copy)]
+struct Name {
+    parent: NodeId,
+    name: Span,
+    node: NodeId,
+}
+
+fn header(image: &[u8]) -> Result<&ComposefsHeader> {
+    let (header, _) = ComposefsHeader::ref_from_prefix(image).map_err(|_| ReadErrorKind::NotComposefs)?;
+    if header.magic.get() != LCFS_EROFS_MAGIC {
+        return Err(ReadErrorKind::NotComposefs);
+    }
+    if header.version.get() != LCFS_EROFS_VERSION || header.composefs_version.get() > VERSION_MAX {
+        return Err(ReadErrorKind::Unsupported("version"));
+    }
+    Ok(header)
+}
+
+impl<'i> Reader<'i> {
+    fn new(image: &'i [u8]) -> Result<Self> {
+        header(image)?;
+        let superblock = image.get(EROFS_SUPER_OFFSET as usize..).unwrap_or_default();
+        let (superblock, _) =
+            SuperBlock::ref_from_prefix(superblock).map_err(|_| ReadErrorKind::NotComposefs)?;
+        if superblock.magic.get() != EROFS_SUPER_MAGIC_V1 {
+            return Err(ReadErrorKind::NotComposefs);
+        }
+        if superblock.blkszbits != BLOCK_BITS || superblock.dirblkbits != 0 {
+            return Err(ReadErrorKind::Unsupported("block size"));
+        }
+        if superblock.feature_incompat.get() != 0 {
+            return Err(ReadErrorKind::Unsupported("feature"));
+        }
+        let build_time =
+            Mtime { sec: superblock.build_time.get().cast_signed(), nsec: superblock.build_time_nsec.get() };
+        let mut tree = Tree::new();
+        Ok(Self {
+            image,
+            meta: u64::from(superblock.meta_blkaddr.get()) * BLOCK_SIZE,
+            shared: u64::from(superblock.xattr_blkaddr.get()) * BLOCK_SIZE,
+            build_time,
+            root_nid: u64::from(superblock.root_nid.get()),
+            slots: vec![Slot::Unseen; image.len() / SLOT_SIZE as usize],
+            names: Vec::new(),
+            node_slots: Vec::new(),
+            taken: 0,
+            known_xattrs: xattrs::Known::default(),
+            markers: Markers::new(&mut tree)?,
+            marked: Vec::new(),
+            buffer: Vec::new(),
+            tree,
+        })
+    }
+
+    /// Reads the root's inode.
+    fn root(&mut self) -> Result<Option<(NodeId, Inode)>> {
+        let slot = self.slot(self.root_nid)?;
+        let root = self.node(slot)?.filter(|(_, inode)| inode.is_directory());
+        if root.is_none() { Err(ReadErrorKind::RootNotDirectory) } else { Ok(root) }
+    }
+
+    /// The slot of a nid, counted from the start of the image.
+    fn slot(&self, nid: u64) -> Result<usize> {
+        let slot = nid.checked_add(self.meta / SLOT_SIZE).and_then(|slot| usize::try_from(slot).ok());
+        slot.filter(|slot| *slot < self.slots.len()).ok_or(ReadErrorKind::Outside("inode"))
+    }
+
+    /// Reads the names of a directory, and the inodes that are new. `next` gets the directories among them.
+    fn directory(
+        &mut self,
+        parent: NodeId,
+        inode: &Inode,
+        next: &mut Vec<(NodeId, Inode)>,
+    ) -> std::result::Result<(), ReadError> {
+        let image = self.image;
+        let mut before: &[u8] = b"";
+        for block in content::blocks(image, inode) {
+            let entries = content::entries(block).map_err(|reason| self.error(parent, None, reason))?;
+            for entry in entries {
+                let (name, nid) = entry.map_err(|reason| self.error(parent, None, reason))?;
+                if name <= before {
+                    return Err(self.error(parent, Some(name), ReadErrorKind::NotSorted));
+                }
+                before = name;
+                if name != b"." && name != b".." {
+                    let found = self.name(parent, name, nid);
+                    next.extend(found.map_err(|reason| self.error(parent, Some(name), reason))?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads one name. It returns the inode if that is a directory, whose names are to be read.
+    fn name(&mut self, parent: NodeId, name: &[u8], nid: u64) -> Result<Option<(NodeId, Inode)>> {
+        let slot = self.slot(nid)?;
+        let found = match self.slots[slot] {
+            Slot::Hidden => None,
+            Slot::Unseen => self.node(slot)?.map(|(node, inode)| (node, Some(inode))),
+            Slot::Node(node) if self.tree.children(node).is_some() => {
+                return Err(ReadErrorKind::DirectoryTwice);
+            }
+            Slot::Node(node) => Some((node, None)),
+        };
+        let Some((node, inode)) = found else { return Ok(None) };
+        let name = self.tree.add_name(name)?;
+        self.names.push(Name { parent, name, node });
+        Ok(inode.filter(Inode::is_directory).map(|inode| (node, inode)))
+    }
+
+    /// Makes the inode in a slot a node; `None` if it is a real whiteout.
+    fn node(&mut self, slot: usize) -> Result<Option<(NodeId, Inode)>> {
+        let inode = Inode::read(self.image, slot, self.build_time)?;
+        self.take(inode.taken())?;
+        if inode.is_whiteout() {
+            self.slots[slot] = Slot::Hidden;
+            return Ok(None);
+        }
+        let found = self.xattrs(&inode)?;
+        let mut meta = inode.meta(found.all);
+        let content = match meta.mode & mode::S_IFMT {
+            mode::S_IFDIR => self.tree.add_directory()?,
+            mode::S_IFREG if found.is_whiteout && meta.size == 0 => {
+                meta = Metadata {
+                    mode: meta.mode & !mode::S_IFMT | mode::S_IFCHR,
+                    xattrs: found.without_marks,
+                    ..meta
+                };
+                Content::Special
+            }
+            mode::S_IFREG if inode.is_external() => {
+                Content::External(self.tree.add_backing_at(found.payload, found.digest)?)
+            }
+            mode::S_IFREG => {
+                let content = content::whole(self.image, &inode, INLINE_MAX, &mut self.buffer)?;
+                self.tree.add_inline(content)?
+            }
+            mode::S_IFLNK => {
+                let target = content::whole(self.image, &inode, TARGET_MAX, &mut self.buffer)?;
+                if target.contains(&0) {
+                    return Err(ReadErrorKind::Nul);
+                }
+                self.tree.add_symlink(target)?
+            }
+            mode::S_IFCHR | mode::S_IFBLK | mode::S_IFIFO | mode::S_IFSOCK => Content::Special,
+            _ => return Err(ReadErrorKind::FileType(meta.mode)),
+        };
+        let node = self.tree.add_node(meta, content)?;
+        if inode.is_directory() && found.has_whiteouts {
+            self.marked.push((node, found.without_marks));
+        }
+        self.slots[slot] = Slot::Node(node);
+        self.node_slots.push(slot);
+        Ok(Some((node, inode)))
+    }
+
+    /// Counts bytes that an inode or a shared xattr has for itself.
+    fn take(&mut self, len: u64) -> Result<()> {
+        self.taken = self.taken.saturating_add(len);
+        if self.taken > self.image.len() as u64 { Err(ReadErrorKind::Overlap) } else { Ok(()) }
+    }
+
+    /// Puts the names found into the tree.
+    fn finish(mut self) -> std::result::Result<Tree, ReadError> {
+        let roles = places::roles(&self.names, &self.node_slots);
+        let mut places_whiteout = vec![false; self.tree.len()];
+        for (name, role) in self.names.iter().zip(roles) {
+            if role == Role::Place && overlay::is_whiteout(&self.tree[name.node].meta) {
+                places_whiteout[name.parent.index()] = true;
+            }
+            let inserted = self.tree.insert(name.parent, name.name, name.node, role);
+            inserted.map_err(|error| ReadError::whole(error.into()))?;
+        }
+        for (node, xattrs) in self.marked.iter().filter(|(node, _)| places_whiteout[node.index()]) {
+            self.tree.set_xattrs(*node, *xattrs);
+        }
+        Ok(self.tree)
+    }
+
+    /// An error at a name of a directory, or at the directory itself.
+    fn error(&self, mut node: NodeId, name: Option<&[u8]>, reason: ReadErrorKind) -> ReadError {
+        let mut first_names = vec![None; self.tree.len()];
+        for name in self.names.iter().rev() {
+            first_names[name.node.index()] = Some(*name);
+        }
+        let mut names: Vec<&[u8]> = name.into_iter().collect();
+        while let Some(name) = first_names[node.index()] {
+            names.push(&self.tree[name.name]);
+            node = name.parent;
+        }
+        let path = if names.is_empty() {
+            b"/".to_vec()
+        } else {
+            names.iter().rev().flat_map(|name| [b"/", *name].concat()).collect()
+        };
+        ReadError { path: Some(path), reason }
+    }
+}

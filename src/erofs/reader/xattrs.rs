@@ -1,0 +1,181 @@
+//! One inode's xattrs: what was the input's, and what the format added for overlayfs.
+
+use std::collections::HashMap;
+
+use ostree_seal_root::digest::Digest;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::inode::Inode;
+use super::{ReadErrorKind, Reader, Result};
+use crate::erofs::format::{OvlMetacopy, XATTR_PREFIX_LUSTRE, XATTR_PREFIXES, XattrEntry, XattrIbodyHeader};
+use crate::erofs::overlay::{self, METACOPY, Pair, REDIRECT, REDIRECT_ROOT};
+use crate::tree::{Span, TARGET_MAX, Tree, XattrId, XattrsId};
+
+/// The xattrs of one inode.
+pub(super) struct Found {
+    /// All that were the input's, marks included.
+    pub(super) all: XattrsId,
+    /// The same without the marks of a whiteout or of its directory.
+    pub(super) without_marks: XattrsId,
+    /// Has both marks of a whiteout.
+    pub(super) is_whiteout: bool,
+    /// Has both marks of a directory with whiteouts.
+    pub(super) has_whiteouts: bool,
+    /// Path of the backing file; empty without one.
+    pub(super) payload: Span,
+    /// Digest of the backing file, if it is known.
+    pub(super) digest: Option<Digest>,
+}
+
+/// What one xattr is.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Input(XattrId),
+    Redirect(Span),
+    Metacopy(Option<Digest>),
+    Overlay,
+}
+
+/// Shared xattrs that were read already, by id. Each is read once, however many inodes have it.
+#[derive(Default)]
+pub(super) struct Known(HashMap<u32, Meaning>);
+
+/// The xattrs that mark whiteouts and their directories.
+pub(super) struct Markers {
+    whiteout: [XattrId; 2],
+    whiteouts: [XattrId; 2],
+    empty: Span,
+}
+
+impl Markers {
+    pub(super) fn new(tree: &mut Tree) -> Result<Self> {
+        let mut marks = |pairs: [Pair; 2]| -> Result<[XattrId; 2]> {
+            let [first, second] = pairs.map(|(name, value)| {
+                let name = overlay::unescape(name).unwrap_or_default();
+                tree.add_xattr(&name, value)
+            });
+            Ok([first?, second?])
+        };
+        let [first, second, ..] = overlay::WHITEOUTS;
+        let (whiteout, whiteouts) = (marks(overlay::WHITEOUT)?, marks([first, second])?);
+        Ok(Self { whiteout, whiteouts, empty: tree.add_bytes(b"")? })
+    }
+}
+
+impl Reader<'_> {
+    /// Reads the xattrs of an inode.
+    pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Found> {
+        let image = self.image;
+        let mut meanings = Vec::new();
+        let area = &image[inode.xattrs..][..inode.xattrs_len];
+        if !area.is_empty() {
+            let (header, rest) = XattrIbodyHeader::ref_from_prefix(area).map_err(|_| ReadErrorKind::Xattr)?;
+            let shared_len = usize::from(header.h_shared_count) * size_of::<U32>();
+            let (shared, mut inline) = rest.split_at_checked(shared_len).ok_or(ReadErrorKind::Xattr)?;
+            while !inline.is_empty() {
+                meanings.push(self.next_entry(&mut inline)?);
+            }
+            for id in <[U32]>::ref_from_bytes(shared).map_err(|_| ReadErrorKind::Xattr)? {
+                meanings.push(self.shared_entry(id.get())?);
+            }
+        }
+        self.found(&meanings)
+    }
+
+    fn found(&mut self, meanings: &[Meaning]) -> Result<Found> {
+        let mut payload = self.markers.empty;
+        let mut digest = None;
+        let mut ids = Vec::with_capacity(meanings.len());
+        for meaning in meanings {
+            match meaning {
+                Meaning::Input(id) => ids.push(*id),
+                Meaning::Redirect(path) => payload = *path,
+                Meaning::Metacopy(known) => digest = *known,
+                Meaning::Overlay => {}
+            }
+        }
+        let has = |marks: &[XattrId; 2]| marks.iter().all(|mark| ids.contains(mark));
+        let (is_whiteout, has_whiteouts) = (has(&self.markers.whiteout), has(&self.markers.whiteouts));
+        let mut marks: Vec<XattrId> = Vec::new();
+        if is_whiteout {
+            marks.extend(self.markers.whiteout);
+        }
+        if has_whiteouts {
+            marks.extend(self.markers.whiteouts);
+        }
+        let unmarked: Vec<XattrId> = ids.iter().copied().filter(|id| !marks.contains(id)).collect();
+        let all = self.tree.add_xattr_set(ids)?;
+        let without_marks = if marks.is_empty() { all } else { self.tree.add_xattr_set(unmarked)? };
+        Ok(Found { all, without_marks, is_whiteout, has_whiteouts, payload, digest })
+    }
+
+    fn shared_entry(&mut self, id: u32) -> Result<Meaning> {
+        if let Some(known) = self.known_xattrs.0.get(&id) {
+            return Ok(*known);
+        }
+        let offset = self.shared + u64::from(id) * size_of::<U32>() as u64;
+        let offset = usize::try_from(offset).map_err(|_| ReadErrorKind::Outside("shared xattr"))?;
+        let mut bytes = self.image.get(offset..).ok_or(ReadErrorKind::Outside("shared xattr"))?;
+        let before = bytes.len();
+        let meaning = self.next_entry(&mut bytes)?;
+        self.take((before - bytes.len()) as u64)?;
+        self.known_xattrs.0.insert(id, meaning);
+        Ok(meaning)
+    }
+
+    /// Takes one entry off the start of `bytes`.
+    fn next_entry(&mut self, bytes: &mut &[u8]) -> Result<Meaning> {
+        let (entry, rest) = XattrEntry::ref_from_prefix(bytes).map_err(|_| ReadErrorKind::Xattr)?;
+        let (name_len, value_len) = (usize::from(entry.e_name_len), usize::from(entry.e_value_size.get()));
+        let (suffix, value) = rest.split_at_checked(name_len).ok_or(ReadErrorKind::Xattr)?;
+        let value = value.get(..value_len).ok_or(ReadErrorKind::Xattr)?;
+        let len = (size_of::<XattrEntry>() + name_len + value_len).next_multiple_of(4);
+        *bytes = bytes.get(len..).ok_or(ReadErrorKind::Xattr)?;
+        let mut prefixes = XATTR_PREFIXES.into_iter().chain([XATTR_PREFIX_LUSTRE, (0, b"".as_slice())]);
+        let prefix = prefixes.find(|(index, _)| *index == entry.e_name_index);
+        let (_, prefix) = prefix.ok_or(ReadErrorKind::Xattr)?;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(prefix);
+        self.buffer.extend_from_slice(suffix);
+        if self.buffer.contains(&0) {
+            return Err(ReadErrorKind::Nul);
+        }
+        self.meaning(value)
+    }
+
+    /// What the xattr is whose name is in the buffer.
+    fn meaning(&mut self, value: &[u8]) -> Result<Meaning> {
+        if self.buffer == REDIRECT {
+            let payload = value.strip_prefix(REDIRECT_ROOT).unwrap_or(value);
+            if payload.contains(&0) {
+                return Err(ReadErrorKind::Nul);
+            }
+            if payload.len() > TARGET_MAX {
+                return Err(ReadErrorKind::Xattr);
+            }
+            return Ok(Meaning::Redirect(self.tree.add_bytes(payload)?));
+        }
+        if self.buffer == METACOPY {
+            return Ok(Meaning::Metacopy(digest(value)?));
+        }
+        match overlay::unescape(&self.buffer) {
+            Some(name) => Ok(Meaning::Input(self.tree.add_xattr(&name, value)?)),
+            None => Ok(Meaning::Overlay),
+        }
+    }
+}
+
+/// The digest in a metacopy value.
+fn digest(value: &[u8]) -> Result<Option<Digest>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let record = OvlMetacopy::read_from_bytes(value).map_err(|_| ReadErrorKind::Metacopy)?;
+    let digest = Digest(record.digest);
+    if overlay::metacopy(&digest).as_bytes() == value {
+        Ok(Some(digest))
+    } else {
+        Err(ReadErrorKind::Metacopy)
+    }
+}

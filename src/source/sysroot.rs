@@ -1,0 +1,273 @@
+//! Sysroots and their deployments, through libostree: which there are, what the next boot takes, the lock against
+//! other programs that change them, and the withdrawal of a staged one.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use fn_error_context::context;
+use ostree::gio;
+use ostree::glib;
+
+use super::checksum::Checksum;
+
+/// Exists on a system that was booted with OSTree.
+const BOOTED_MARK: &str = "/run/ostree-booted";
+/// While this exists, libostree doesn't make a staged deployment the default at shutdown.
+const FINALIZATION_LOCK: &str = "/run/ostree/staged-deployment-locked";
+
+/// An OSTree system: a directory with `ostree/repo` and `ostree/deploy`.
+#[derive(Debug)]
+pub struct Sysroot {
+    inner: ostree::Sysroot,
+    path: PathBuf,
+    physical: PathBuf,
+}
+
+/// One bootable version of the system.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Place in the boot order; 0 is what the next boot takes.
+    pub index: usize,
+    /// The stateroot (`osname`).
+    pub stateroot: String,
+    /// Checksum of the commit, 64 hex digits.
+    pub commit: String,
+    /// Tells deployments of the same commit apart.
+    pub serial: i32,
+    /// `version` in the commit's metadata.
+    pub version: Option<String>,
+    /// The ref that it follows.
+    pub refspec: Option<String>,
+    /// Whether libostree makes it the default at the next shutdown only.
+    pub staged: bool,
+    /// Whether it is the running one.
+    pub booted: bool,
+    /// Whether it is kept when others are cleaned up.
+    pub pinned: bool,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its initramfs and overlays, in the order in which the kernel unpacks them. Empty for a staged deployment,
+    /// whose boot entry isn't written yet.
+    pub initrds: Vec<PathBuf>,
+    inner: ostree::Deployment,
+}
+
+/// The lock of a sysroot; given back when dropped.
+#[derive(Debug)]
+pub struct SysrootLock<'a> {
+    sysroot: &'a Sysroot,
+}
+
+impl Sysroot {
+    /// Opens a sysroot for reading. `own_namespace` promises that the process has a mount namespace of its own, in which
+    /// libostree may then make `/sysroot` and `/boot` writable.
+    #[context("opening the sysroot {}", path.display())]
+    pub fn open(path: &Path, own_namespace: bool) -> Result<Self> {
+        let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
+        if own_namespace {
+            inner.set_mount_namespace_in_use();
+        }
+        inner.load(gio::Cancellable::NONE)?;
+        // On a running system `/ostree` is a link to `sysroot/ostree`.
+        let linked = path.join("ostree").is_symlink();
+        let physical = if linked { path.join("sysroot") } else { path.to_owned() };
+        Ok(Self { inner, path: path.to_owned(), physical })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The root directory of its disk, as the initramfs sees it.
+    pub fn physical(&self) -> &Path {
+        &self.physical
+    }
+
+    /// A deployment's path below [`Sysroot::physical`].
+    pub fn target(&self, deployment: &Deployment) -> Option<String> {
+        let path = deployment.directory.strip_prefix(&self.path).ok()?;
+        Some(path.to_str()?.to_owned())
+    }
+
+    /// Its repository.
+    pub fn repository(&self) -> PathBuf {
+        self.path.join("ostree/repo")
+    }
+
+    /// Whether the running system is booted from it.
+    pub fn is_booted(&self) -> bool {
+        self.inner.booted_deployment().is_some()
+    }
+
+    /// All deployments in boot order.
+    #[context("listing the deployments of {}", self.path.display())]
+    pub fn deployments(&self) -> Result<Vec<Deployment>> {
+        let booted = self.inner.booted_deployment();
+        let repo = self.inner.repo();
+        let describe = |(index, inner)| self.describe(index, inner, &repo, booted.as_ref());
+        self.inner.deployments().into_iter().enumerate().map(describe).collect()
+    }
+
+    /// The deployment that is meant to be booted next: the staged one, or else one that was deployed ahead of the
+    /// running one. `None` if the running one stays.
+    pub fn pending(&self) -> Result<Option<Deployment>> {
+        let deployments = self.deployments()?;
+        let booted = deployments.iter().position(|deployment| deployment.booted);
+        let ahead = deployments.into_iter().take(booted.unwrap_or(0));
+        Ok(ahead.min_by_key(|deployment| (!deployment.staged, deployment.index)))
+    }
+
+    /// Takes the lock that all programs take which change deployments, and reads the deployments again. `waiting` is
+    /// called once if another program holds it.
+    #[context("locking the sysroot {}", self.path.display())]
+    pub fn lock(&self, waiting: impl FnOnce()) -> Result<SysrootLock<'_>> {
+        if !self.inner.try_lock()? {
+            waiting();
+            self.inner.lock()?;
+        }
+        let lock = SysrootLock { sysroot: self };
+        self.inner.load(gio::Cancellable::NONE)?;
+        Ok(lock)
+    }
+
+    fn describe(
+        &self,
+        index: usize,
+        inner: ostree::Deployment,
+        repo: &ostree::Repo,
+        booted: Option<&ostree::Deployment>,
+    ) -> Result<Deployment> {
+        let commit = inner.csum().to_string();
+        let origin = inner.origin();
+        let refspec = origin.and_then(|origin| {
+            let keys = ["refspec", "container-image-reference", "baserefspec"];
+            keys.iter().find_map(|key| origin.string("origin", key).ok())
+        });
+        Ok(Deployment {
+            index,
+            stateroot: inner.osname().to_string(),
+            version: version_of(repo, &commit),
+            commit,
+            serial: inner.deployserial(),
+            refspec: refspec.map(|refspec| refspec.to_string()),
+            staged: inner.is_staged(),
+            booted: booted.is_some_and(|booted| booted.equal(&inner)),
+            pinned: inner.is_pinned(),
+            directory: self.path.join(self.inner.deployment_dirpath(&inner).as_str()),
+            initrds: self.initrds(&inner),
+            inner,
+        })
+    }
+
+    /// The files that the boot entry names: paths below `/boot`, which on the disk is the directory `boot`.
+    fn initrds(&self, deployment: &ostree::Deployment) -> Vec<PathBuf> {
+        let Some(entry) = deployment.bootconfig() else { return Vec::new() };
+        let first = entry.get("initrd").map(|path| path.to_string());
+        let overlays = entry.overlay_initrds().into_iter().map(|path| path.to_string());
+        let below_boot = |path: String| {
+            let path = path.trim_start_matches('/');
+            self.path.join("boot").join(path.strip_prefix("boot/").unwrap_or(path))
+        };
+        first.into_iter().chain(overlays).map(below_boot).collect()
+    }
+}
+
+impl SysrootLock<'_> {
+    /// The sysroot that is locked.
+    pub fn sysroot(&self) -> &Sysroot {
+        self.sysroot
+    }
+
+    /// Makes a finalized deployment's directory changeable, or immutable again. A file system that knows no such flag
+    /// is left alone, as libostree does.
+    #[context("changing the immutable flag of {}", deployment.directory.display())]
+    pub fn set_mutable(&self, deployment: &Deployment, mutable: bool) -> Result<()> {
+        Ok(self.sysroot.inner.deployment_set_mutable(&deployment.inner, mutable, gio::Cancellable::NONE)?)
+    }
+
+    /// Takes a deployment out of the boot order, so that the running one stays the default. Its directory is removed.
+    #[context("withdrawing deployment {}.{}", deployment.commit, deployment.serial)]
+    pub fn withdraw(&self, deployment: &Deployment) -> Result<()> {
+        let remaining: Vec<_> = self.sysroot.inner.deployments();
+        let remaining: Vec<_> =
+            remaining.into_iter().filter(|other| !other.equal(&deployment.inner)).collect();
+        self.sysroot.inner.write_deployments(&remaining, gio::Cancellable::NONE)?;
+        Ok(())
+    }
+}
+
+impl Drop for SysrootLock<'_> {
+    fn drop(&mut self) {
+        self.sysroot.inner.unlock();
+    }
+}
+
+/// Whether the running system was booted with OSTree.
+pub fn booted_with_ostree() -> bool {
+    Path::new(BOOTED_MARK).exists()
+}
+
+/// Holds a staged deployment back from becoming the default at shutdown, until [`HeldBack::release`]. A process that
+/// dies in between leaves it held back, and the running deployment stays the default.
+#[derive(Debug)]
+pub struct HeldBack {
+    by_us: bool,
+}
+
+impl HeldBack {
+    /// Holds the staged deployment back.
+    #[context("holding the staged deployment back with {FINALIZATION_LOCK}")]
+    pub fn hold() -> Result<Self> {
+        // Written under another name first: a run that is killed here must not leave an empty file, which would
+        // look like an admin's.
+        let prepared = format!("{FINALIZATION_LOCK}.ostree-seal");
+        std::fs::write(&prepared, OUR_MARK)?;
+        let linked = std::fs::hard_link(&prepared, FINALIZATION_LOCK);
+        std::fs::remove_file(&prepared)?;
+        match linked {
+            Ok(()) => Ok(Self { by_us: true }),
+            // Left by a run of ours that was killed, or by an admin who wants to decide himself.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Ok(Self { by_us: std::fs::read_to_string(FINALIZATION_LOCK)? == OUR_MARK })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lets libostree go on, unless somebody else holds the deployment back too.
+    #[context("releasing the staged deployment")]
+    pub fn release(self) -> Result<()> {
+        if self.by_us { Ok(std::fs::remove_file(FINALIZATION_LOCK)?) } else { Ok(()) }
+    }
+}
+
+/// What our own lock file holds; others leave it empty.
+const OUR_MARK: &str = "ostree-seal\n";
+
+/// `version` in a commit's metadata; a commit that is gone has none.
+fn version_of(repo: &ostree::Repo, commit: &str) -> Option<String> {
+    let commit = repo.load_variant(ostree::ObjectType::Commit, commit).ok()?;
+    let metadata = glib::VariantDict::new(Some(&commit.child_value(0)));
+    metadata.lookup::<String>("version").ok()?
+}
+
+/// Compares the content of file objects with their checksums, up to the first that is damaged or missing, which comes
+/// back with the reason. `done` is called after each object.
+#[context("checking objects in {}", repository.display())]
+pub fn fsck_files(
+    repository: &Path,
+    objects: &[Checksum],
+    done: impl Fn(),
+) -> Result<Option<(Checksum, String)>> {
+    let repo = ostree::Repo::new_for_path(repository);
+    repo.open(gio::Cancellable::NONE)?;
+    for object in objects {
+        let name = object.to_string();
+        if let Err(error) = repo.fsck_object(ostree::ObjectType::File, &name, gio::Cancellable::NONE) {
+            return Ok(Some((*object, error.to_string())));
+        }
+        done();
+    }
+    Ok(None)
+}

@@ -1,0 +1,322 @@
+//! `deploy` where there is no fs-verity: on a build host. What needs fs-verity runs in the guests, see `tests/vm`.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use common::system::{System, digest_of, is_immutable, note, set_immutable};
+use common::{Run, is_root, object, seal};
+use ostree_seal::signing::PrivateKey;
+use ostree_seal_root::digest::Digest;
+
+const IMAGE: &str = ".ostree.cfs";
+const NOTE: &str = ".ostree.seal";
+const DEFERRED: &str = ".ostree.seal-deferred";
+
+/// Name, inode and content digest of the files in a deployment's directory, without its subdirectories.
+fn snapshot(deployment: &Path) -> BTreeMap<String, (u64, Digest)> {
+    let files = fs::read_dir(deployment).unwrap().map(Result::unwrap);
+    files
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| {
+            let path = entry.path();
+            let name = entry.file_name().into_string().unwrap();
+            (name, (entry.metadata().unwrap().ino(), digest_of(&path)))
+        })
+        .collect()
+}
+
+/// A deploy that is refused, says these words, and changes nothing.
+fn assert_refused(system: &System, args: &[&str], words: &[&str]) {
+    let deployment = system.only_deployment();
+    let before = snapshot(&deployment);
+    let run = system.deploy(&[args, &["--defer-verity"]].concat());
+    assert_eq!(run.code, Some(3), "{} {}", run.stdout, run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "{word} is not in {}", run.stderr);
+    }
+    assert_eq!(run.stdout, "", "{}", run.stderr);
+    assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+    assert_eq!(snapshot(&deployment), before);
+    assert!(is_immutable(&deployment));
+}
+
+#[test]
+fn deferred_deploy_places_image_and_note_and_says_what_is_left() {
+    if !is_root("deferred_deploy_places_image_and_note_and_says_what_is_left") {
+        return;
+    }
+    let system = System::sealable();
+    let deployment = system.only_deployment();
+    let line = system.deploy(&["--defer-verity"]).ok();
+    assert!(line.contains("deferred, index 7,") && line.contains("example.com/release+"), "{line}");
+    let digest = seal(&["digest", &common::repo_arg(&system.repo()), "os"]).ok();
+    assert_eq!(digest_of(&deployment.join(IMAGE)).to_string(), digest);
+    let statement = system.statement(&system.only_commit(), 7);
+    assert_eq!(fs::read_to_string(deployment.join(NOTE)).unwrap(), note(&statement, &[&system.key]));
+    assert!(fs::read_to_string(deployment.join(DEFERRED)).unwrap().contains("ostree-seal deploy"));
+    assert_eq!(snapshot(&deployment).len(), 3);
+    assert_eq!(fs::metadata(deployment.join(IMAGE)).unwrap().permissions().mode() & 0o7777, 0o644);
+    assert!(is_immutable(&deployment));
+}
+
+#[test]
+fn a_second_run_writes_nothing() {
+    if !is_root("a_second_run_writes_nothing") {
+        return;
+    }
+    let system = System::sealable();
+    system.deploy(&["--defer-verity"]).ok();
+    let before = snapshot(&system.only_deployment());
+    let report = system.deploy(&["--defer-verity", "--json"]).ok();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report[0]["image"], &report[0]["note"]), (&"kept".into(), &"kept".into()), "{report}");
+    assert_eq!(report[0]["outcome"], "deferred");
+    assert_eq!(snapshot(&system.only_deployment()), before);
+}
+
+#[test]
+fn another_image_in_the_deployment_is_replaced() {
+    if !is_root("another_image_in_the_deployment_is_replaced") {
+        return;
+    }
+    let system = System::sealable();
+    let deployment = system.only_deployment();
+    set_immutable(&deployment, false);
+    fs::write(deployment.join(IMAGE), "what libostree made").unwrap();
+    fs::write(deployment.join(".ostree-seal-abc123"), "left by a killed run").unwrap();
+    system.deploy(&["--defer-verity"]).ok();
+    let digest = system.statement(&system.only_commit(), 7).image;
+    assert_eq!(digest_of(&deployment.join(IMAGE)), digest);
+    assert_eq!(snapshot(&deployment).len(), 3);
+    assert!(is_immutable(&deployment));
+}
+
+#[test]
+fn without_verity_nothing_is_changed_and_the_sentence_says_what_to_do() {
+    if !is_root("without_verity_nothing_is_changed_and_the_sentence_says_what_to_do") {
+        return;
+    }
+    let system = System::sealable();
+    let before = snapshot(&system.only_deployment());
+    let tmp = common::names(&system.repo().join("tmp"));
+    let run = system.deploy(&[]);
+    if run.code == Some(0) {
+        println!("SKIP without_verity_nothing_is_changed: this host has fs-verity");
+        return;
+    }
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("CONFIG_FS_VERITY") || run.stderr.contains("tune2fs"), "{}", run.stderr);
+    assert_eq!(snapshot(&system.only_deployment()), before);
+    assert_eq!(common::names(&system.repo().join("tmp")), tmp);
+    assert!(is_immutable(&system.only_deployment()));
+}
+
+#[test]
+fn refuses_unsigned_commit() {
+    if !is_root("refuses_unsigned_commit") {
+        return;
+    }
+    let system = System::new();
+    system.commit("1", &system.policy(""));
+    system.deploy_tree();
+    assert_refused(&system, &[], &["sealing deployment"]);
+}
+
+#[test]
+fn refuses_note_by_unknown_key() {
+    if !is_root("refuses_note_by_unknown_key") {
+        return;
+    }
+    let system = System::sealable();
+    let stranger = PrivateKey::generate("example.com/stranger").unwrap();
+    let commit = system.only_commit();
+    system.sign(&commit, &system.statement(&commit, 7), &[&stranger]);
+    assert_refused(&system, &[], &["example.com/stranger"]);
+}
+
+#[test]
+fn refuses_index_below_the_floor() {
+    if !is_root("refuses_index_below_the_floor") {
+        return;
+    }
+    let system = System::sealable();
+    let commit = system.only_commit();
+    system.sign(&commit, &system.statement(&commit, 4), &[&system.key]);
+    assert_refused(&system, &[], &["4", "5"]);
+}
+
+#[test]
+fn refuses_note_for_another_image() {
+    if !is_root("refuses_note_for_another_image") {
+        return;
+    }
+    let system = System::sealable();
+    let commit = system.only_commit();
+    let mut statement = system.statement(&commit, 7);
+    let found = statement.image.to_string();
+    statement.image.0[0] ^= 1;
+    system.sign(&commit, &statement, &[&system.key]);
+    assert_refused(&system, &[], &[&statement.image.to_string(), &found]);
+}
+
+#[test]
+fn refuses_note_file_of_another_product() {
+    if !is_root("refuses_note_file_of_another_product") {
+        return;
+    }
+    let system = System::sealable();
+    let mut statement = system.statement(&system.only_commit(), 7);
+    statement.product = "example.com/other".parse().unwrap();
+    let path = system.directory.path().join("note");
+    fs::write(&path, note(&statement, &[&system.key])).unwrap();
+    assert_refused(&system, &[&format!("--note={}", path.display())], &["example.com/other"]);
+}
+
+#[test]
+fn a_note_file_serves_a_commit_without_detached_metadata() {
+    if !is_root("a_note_file_serves_a_commit_without_detached_metadata") {
+        return;
+    }
+    let system = System::new();
+    let commit = system.commit("1", &system.policy(""));
+    system.deploy_tree();
+    let path = system.directory.path().join("note");
+    fs::write(&path, note(&system.statement(&commit, 1), &[&system.key])).unwrap();
+    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
+    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
+    // The next run finds it in the deployment.
+    system.deploy(&["--defer-verity"]).ok();
+}
+
+#[test]
+fn refuses_damaged_object_and_fsck_names_it() {
+    if !is_root("refuses_damaged_object_and_fsck_names_it") {
+        return;
+    }
+    let system = System::sealable();
+    let names = run_ostree(&["ls", &common::repo_arg(&system.repo()), "-C", "os", "/usr/bin/large"]);
+    let checksum = names.split_whitespace().nth(4).unwrap();
+    let path = object(&system.repo(), checksum, "file");
+    let mut content = fs::read(&path).unwrap();
+    content[5000] ^= 1;
+    fs::write(&path, content).unwrap();
+    assert_refused(&system, &[], &["digest"]);
+    assert_refused(&system, &["--fsck"], &[checksum, "ostree fsck --delete"]);
+}
+
+#[test]
+fn a_missing_object_is_named() {
+    if !is_root("a_missing_object_is_named") {
+        return;
+    }
+    let system = System::sealable();
+    let names = run_ostree(&["ls", &common::repo_arg(&system.repo()), "-C", "os", "/usr/bin/large"]);
+    let checksum = names.split_whitespace().nth(4).unwrap();
+    fs::remove_file(object(&system.repo(), checksum, "file")).unwrap();
+    let before = snapshot(&system.only_deployment());
+    let run = system.deploy(&["--defer-verity"]);
+    assert!(matches!(run.code, Some(1 | 3)), "{}", run.stderr);
+    assert!(run.stderr.contains(checksum), "{}", run.stderr);
+    assert_eq!(snapshot(&system.only_deployment()), before);
+}
+
+#[test]
+fn an_unsealed_or_foreign_deployment_is_left_as_it_is() {
+    if !is_root("an_unsealed_or_foreign_deployment_is_left_as_it_is") {
+        return;
+    }
+    let system = System::new();
+    system.commit("1", &[]);
+    system.deploy_tree();
+    let line = system.deploy(&[]).ok();
+    assert!(line.contains("left as it is"), "{line}");
+    assert_eq!(snapshot(&system.only_deployment()).len(), 0);
+
+    let system = System::new();
+    system.commit("1", &[("usr/lib/ostree-seal/policy.conf", "[seal]\nmode = unsealed\n".to_owned())]);
+    system.deploy_tree();
+    let line = system.deploy(&[]).ok();
+    assert!(line.contains("unsealed"), "{line}");
+    assert_eq!(snapshot(&system.only_deployment()).len(), 0);
+}
+
+#[test]
+fn two_runs_at_once_both_succeed() {
+    if !is_root("two_runs_at_once_both_succeed") {
+        return;
+    }
+    let system = System::sealable();
+    let runs: Vec<_> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..4).map(|_| scope.spawn(|| system.deploy(&["--defer-verity"]))).collect();
+        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+    });
+    for run in runs {
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+    }
+    assert_eq!(snapshot(&system.only_deployment()).len(), 3);
+}
+
+#[test]
+fn a_prune_at_the_same_time_takes_nothing_away() {
+    if !is_root("a_prune_at_the_same_time_takes_nothing_away") {
+        return;
+    }
+    let system = System::sealable();
+    std::thread::scope(|scope| {
+        let prune = scope.spawn(|| {
+            for _ in 0..5 {
+                run_ostree(&["prune", &common::repo_arg(&system.repo()), "--refs-only"]);
+            }
+        });
+        for _ in 0..3 {
+            system.deploy(&["--defer-verity"]).ok();
+        }
+        prune.join().unwrap();
+    });
+    run_ostree(&["fsck", &common::repo_arg(&system.repo())]);
+}
+
+#[test]
+fn says_that_a_deployment_does_not_exist() {
+    if !is_root("says_that_a_deployment_does_not_exist") {
+        return;
+    }
+    let system = System::sealable();
+    let run = system.deploy(&["3"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("there is no deployment 3"), "{}", run.stderr);
+    // Nothing is booted here, so nothing is pending.
+    let run = system.deploy(&["--pending"]);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(0), ""), "{}", run.stderr);
+}
+
+#[test]
+fn a_cleanup_leaves_nothing_of_ours() {
+    if !is_root("a_cleanup_leaves_nothing_of_ours") {
+        return;
+    }
+    let system = System::sealable();
+    system.deploy(&["--defer-verity"]).ok();
+    let sysroot = format!("--sysroot={}", system.root.display());
+    run_ostree(&["admin", "undeploy", &sysroot, "0"]);
+    run_ostree(&["admin", "cleanup", &sysroot]);
+    let found = common::run(
+        "find",
+        &[system.root.to_str().unwrap(), "-name", ".ostree.*", "-o", "-name", ".ostree-seal*"],
+    );
+    assert_eq!(found, "");
+}
+
+fn run_ostree(args: &[&str]) -> String {
+    Run::of(std::process::Command::new("ostree").args(args)).ok()
+}
