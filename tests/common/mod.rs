@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+pub mod dumps;
 pub mod oracle;
 pub mod repo;
 pub mod system;
