@@ -23,7 +23,8 @@ impl std::fmt::Debug for Dump {
 /// The size of a device or FIFO is not stored, but from 4 GiB on it makes the inode an extended one: such an image tells
 /// less than the dump. With `Loss::None`, there are none.
 pub fn dump(loss: Loss) -> impl Strategy<Value = Dump> {
-    (meta(), xattrs(), vec(node(loss), 0..40)).prop_map(|(root, xattrs, nodes)| Dump(build(root, &xattrs, &nodes)))
+    (meta(), xattrs(), vec(node(loss), 0..40))
+        .prop_map(|(root, xattrs, nodes)| Dump(build(root, &xattrs, &nodes)))
 }
 
 /// Whether an image may tell less than its dump.
@@ -101,7 +102,8 @@ fn near(edges: &'static [u64], max: u64) -> impl Strategy<Value = u64> {
 
 fn kind(loss: Loss) -> impl Strategy<Value = Kind> {
     let size = near(&[1, 4096, 8192, 1 << 32, 1 << 43, 1 << 44, 1018 << 43, 1 << 53], 1 << 53);
-    let payload = prop_oneof![1 => Just(None), 6 => (1..80_u16).prop_map(Some), 1 => (4000..=4095_u16).prop_map(Some)];
+    let payload =
+        prop_oneof![1 => Just(None), 6 => (1..80_u16).prop_map(Some), 1 => (4000..=4095_u16).prop_map(Some)];
     let device_size = near(&[0, 1 << 32], if loss == Loss::None { 0xffff_ffff } else { u64::MAX });
     let type_bits = select(vec![0o010000_u32, 0o020000, 0o020000, 0o060000, 0o140000]);
     prop_oneof![
@@ -129,11 +131,18 @@ fn meta() -> impl Strategy<Value = Meta> {
         2 => -3..3_i64,
         1 => select(vec![i64::MIN, i64::MAX, 1_700_000_000]),
     ];
-    let nanoseconds = prop_oneof![6 => Just(0_u32), 1 => Just(1), 1 => Just(999_999_999), 1 => Just(u32::MAX)];
+    let nanoseconds =
+        prop_oneof![6 => Just(0_u32), 1 => Just(1), 1 => Just(999_999_999), 1 => Just(u32::MAX)];
     let nlink = prop_oneof![6 => Just(1_u64), 1 => near(&[65535, 0xffff_ffff], 0xffff_ffff)];
-    (0..0o10000_u32, nlink, id(), id(), (seconds, nanoseconds)).prop_map(|(permissions, nlink, uid, gid, mtime)| {
-        Meta { permissions, nlink: nlink as u32, uid: uid as u32, gid: gid as u32, mtime }
-    })
+    (0..0o10000_u32, nlink, id(), id(), (seconds, nanoseconds)).prop_map(
+        |(permissions, nlink, uid, gid, mtime)| Meta {
+            permissions,
+            nlink: nlink as u32,
+            uid: uid as u32,
+            gid: gid as u32,
+            mtime,
+        },
+    )
 }
 
 fn xattrs() -> impl Strategy<Value = Xattrs> {
@@ -146,12 +155,33 @@ fn xattrs() -> impl Strategy<Value = Xattrs> {
 
 fn xattr_name() -> impl Strategy<Value = Vec<u8>> {
     let fixed = select(vec![
-        "security.selinux", "security.selinux", "security.selinux", "security.ima", "user.a", "user.b", "user.",
-        "trusted.a", "trusted.overlay.", "trusted.overlay.opaque", "trusted.overlay.metacopy",
-        "trusted.overlay.redirect", "trusted.overlay.whiteout", "trusted.overlay.whiteouts",
-        "trusted.overlay.overlay.whiteout", "trusted.overlayfoo", "user.overlay.whiteout", "user.overlay.whiteouts",
-        "user.overlay.opaque", "system.posix_acl_access", "system.posix_acl_default", "system.posix_acl_accessX",
-        "system.other", "lustre.lov", "noprefix", "a", "z",
+        "security.selinux",
+        "security.selinux",
+        "security.selinux",
+        "security.ima",
+        "user.a",
+        "user.b",
+        "user.",
+        "trusted.a",
+        "trusted.overlay.",
+        "trusted.overlay.opaque",
+        "trusted.overlay.metacopy",
+        "trusted.overlay.redirect",
+        "trusted.overlay.whiteout",
+        "trusted.overlay.whiteouts",
+        "trusted.overlay.overlay.whiteout",
+        "trusted.overlayfoo",
+        "user.overlay.whiteout",
+        "user.overlay.whiteouts",
+        "user.overlay.opaque",
+        "system.posix_acl_access",
+        "system.posix_acl_default",
+        "system.posix_acl_accessX",
+        "system.other",
+        "lustre.lov",
+        "noprefix",
+        "a",
+        "z",
     ]);
     Union::new_weighted(vec![
         (20, fixed.prop_map(|name| name.as_bytes().to_vec()).boxed()),
@@ -312,9 +342,9 @@ impl Xattrs {
     fn list(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         match self {
             Self::List(list) => list.clone(),
-            Self::Many(count) => {
-                (0..*count).map(|number| (format!("user.{number:03}").into_bytes(), b"same".to_vec())).collect()
-            }
+            Self::Many(count) => (0..*count)
+                .map(|number| (format!("user.{number:03}").into_bytes(), b"same".to_vec()))
+                .collect(),
         }
     }
 }
