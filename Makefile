@@ -9,7 +9,8 @@ CARGO ?= cargo
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SEAL := $(TARGET_DIR)/release/ostree-seal
-SEAL_ROOT := $(TARGET_DIR)/$(HOST)/initrd/ostree-seal-root
+# By its pattern, since `sudo make install` may find no rustc to ask for the host.
+SEAL_ROOT = $(firstword $(wildcard $(TARGET_DIR)/*/initrd/ostree-seal-root) ostree-seal-root)
 STATIC := RUSTFLAGS='-C target-feature=+crt-static'
 TOOLS := tests/tools
 
@@ -60,10 +61,10 @@ demo:
 
 bench:
 	$(TOOLS)/deps.sh demo
-	$(MAKE) build
-	tests/bench.sh
+	$(CARGO) bench --locked --bench peers
 
-install: build
+# Installs what `make` has built.
+install:
 	$(TOOLS)/install.sh "$(SEAL)" "$(SEAL_ROOT)" "$(DESTDIR)" "$(PREFIX)"
 
 clean:

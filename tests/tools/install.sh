@@ -5,6 +5,13 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 seal=$1 seal_root=$2 prefix=${3%/}/${4#/}
 
+for program in "$seal" "$seal_root"; do
+    if [ ! -x "$program" ]; then
+        echo "error: $program is not built: run 'make' first" >&2
+        exit 1
+    fi
+done
+
 # put MODE DIRECTORY FILE...
 put() {
     local mode=$1 directory=$prefix/$2

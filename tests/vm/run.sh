@@ -99,6 +99,7 @@ for program in "$SEAL" "$SEAL_ROOT" "$VM_HELPER"; do
     [ -x "$program" ] || die "$program is not built: run 'make build-vm'"
 done
 "$VM/kernels.sh" "${kernels[@]}"
+"$VM/../tools/oracle.sh" # the disks of several tests are deployed by sid's ostree
 started=$SECONDS
 if [ $# = 0 ]; then
     for script in "$VM"/*/guest.sh "$VM"/*/run.sh; do

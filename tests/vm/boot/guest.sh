@@ -1,7 +1,10 @@
 #!/bin/sh
 # shellcheck shell=dash disable=SC2154 # the names are in the file names
 # A sealed boot, and everything that must not boot.
+
+# shellcheck source=tests/vm/guest/lib.sh
 . /lib.sh
+# shellcheck source=/dev/null
 . ./names
 
 policy=/usr/lib/ostree-seal

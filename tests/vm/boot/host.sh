@@ -2,6 +2,7 @@
 # A small OS in two releases, deployed by Debian sid's ostree, and notes for them: good ones and each kind of bad one. The
 # notes are made with openssl from C2SP's specification, not with our own code.
 
+# shellcheck disable=SC2154 # commits and digests of releases come from the file $GUEST/names
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -84,7 +85,6 @@ for release in 41 42; do
 done
 # shellcheck source=/dev/null
 . "$GUEST/names"
-# shellcheck disable=SC2154 # they are in the file names
 good=("$digest_42" 42 "$commit_42")
 note "${good[@]}" revoked >"$GUEST/notes/revoked"
 note "${good[@]}" stranger >"$GUEST/notes/stranger"
