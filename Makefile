@@ -11,7 +11,10 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 SEAL := $(TARGET_DIR)/release/ostree-seal
 # By its pattern, since `sudo make install` may find no rustc to ask for the host.
 SEAL_ROOT = $(firstword $(wildcard $(TARGET_DIR)/*/initrd/ostree-seal-root) ostree-seal-root)
-STATIC := RUSTFLAGS='-C target-feature=+crt-static'
+# Static, and below 1 MiB: one implementation of each algorithm, the small one; relocations packed; no unwind tables.
+STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backend="serial" \
+	--cfg sha2_backend="soft" --cfg sha2_backend_soft="compact" -C link-arg=-Wl,-z,pack-relative-relocs \
+	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
 .PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench install clean

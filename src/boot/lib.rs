@@ -30,3 +30,5 @@ pub mod run_files; // what later stages find in /run
 pub mod state; // /run/ostree-seal/state.json
 
 mod sys; // the only unsafe code
+
+pub use sys::arena; // memory for a program that runs once and ends

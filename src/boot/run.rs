@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use rustix::fs::{CWD, fstat, major, minor};
 use rustix::io::Errno;
@@ -31,9 +30,9 @@ const CONF: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare
 
 /// Sets up the root below `root`, which is `/` in the initramfs, and says how it went. The exit code is 0, 1 (could not)
 /// or 3 (refused).
-pub fn run(root: &Path) -> ExitCode {
+pub fn run(root: &Path) -> u8 {
     let journal = Journal::new(root);
-    let Err(error) = set_up(root, &journal) else { return ExitCode::SUCCESS };
+    let Err(error) = set_up(root, &journal) else { return 0 };
     let (kind, word, code) =
         if error.is_refusal() { (Kind::Refused, "refused", 3) } else { (Kind::Failed, "failed", 1) };
     let message = one_line(&format!("root {word}: {error}"));
@@ -42,7 +41,7 @@ pub fn run(root: &Path) -> ExitCode {
         eprintln!("ostree-seal-root: {message}");
     }
     journal.say(kind, &message, &[("OSTREE_SEAL_REASON", error.name())]);
-    ExitCode::from(code)
+    code
 }
 
 /// What the initramfs says.

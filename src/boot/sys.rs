@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code, reason = "ioctls that rustix doesn't wrap; each block has its SAFETY text")]
 
+pub mod arena;
+
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
 

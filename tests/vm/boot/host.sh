@@ -49,6 +49,15 @@ note() {
     done
 }
 
+# detached COMMIT KEY: prints a commit's detached metadata, the GVariant {'ostree.sign.ed25519': <[signature]>}.
+detached() {
+    openssl pkeyutl -sign -rawin -inkey "$WORK/keys/$2.pem" -in "$DISK/ostree/repo/objects/${1:0:2}/${1:2}.commit" -out "$WORK/signature"
+    # The key with padding to 8; the signature and where it ends; the type; where the key ends; where the entry ends.
+    printf 'ostree.sign.ed25519\0\0\0\0\0'
+    cat "$WORK/signature"
+    printf '\x40\0aay\x14\x5e'
+}
+
 in_oracle() { chroot "$ORACLE" "$@"; }
 
 # Runs in a mount namespace of its own, so that nothing stays mounted in the oracle.
@@ -62,7 +71,8 @@ deploy() {
     for release in 41 42; do
         make_tree "$WORK/tree-$release" "$release"
         in_oracle ostree --repo=/mnt/disk/ostree/repo commit --branch=small --owner-uid=0 --owner-gid=0 \
-            --generate-composefs-metadata "/mnt/tree-$release" >"$WORK/commit-$release"
+            --generate-composefs-metadata --add-metadata-string=ostree-seal.product=example.com/small \
+            --add-metadata="ostree-seal.index=uint64 $release" "/mnt/tree-$release" >"$WORK/commit-$release"
         in_oracle ostree admin deploy --sysroot=/mnt/disk --os=small small
     done
 }
@@ -92,8 +102,18 @@ note "${good[@]}" stranger revoked release second >"$GUEST/notes/many-keys"
 sed 's/^index 42$/index 43/' "$GUEST/notes/42" >"$GUEST/notes/edited"
 note "${digest_42}" 42 "$commit_41" release >"$GUEST/notes/other-commit"
 note "${digest_42:0:63}" 42 "$commit_42" release >"$GUEST/notes/short-digest"
-sed -n 's|.* ostree=/\(.*\)|target=/\1|p' "$DISK/boot/loader/entries/ostree-2.conf" >>"$GUEST/names"
+mkdir "$GUEST/detached"
+for key in release stranger revoked; do detached "$commit_42" "$key" >"$GUEST/detached/$key"; done
+detached "$commit_41" release >"$GUEST/detached/old"
+
+# Where in the image the parts are that get a flipped bit.
+image=$DISK/ostree/deploy/small/deploy/$commit_42.0/.ostree.cfs
+offset() { grep -abo "$1" "$image" | head -n 1 | cut -d: -f1; }
+{
+    printf 'flips="header:4 header_flags:8 padding:512 superblock:1038 inode:1156 directory:%s xattr:%s last_byte:%s"\n' \
+        "$(offset file-250)" "$(offset genuine)" "$(($(stat -c %s "$image") - 1))"
+    sed -n 's|.* ostree=/\(.*\)|target=/\1|p' "$DISK/boot/loader/entries/ostree-2.conf"
+} >>"$GUEST/names"
 cp "$SEAL_ROOT" "$VM_HELPER" "$GUEST"
-add_closure "$ORACLE" /usr/lib/ostree/ostree-prepare-root "$GUEST/oracle"
-(cd "$GUEST/oracle" && find . -type f -printf '%s\n' | awk '{ n += 1; s += $1 } END { print "closure_files=" n "\nclosure_bytes=" s }') >>"$GUEST/names"
-printf 'DISK_SIZE=64M\nVM_TIMEOUT=600\n' >"$WORK/settings"
+add_closure / "$(command -v strace)" "$GUEST/strace"
+printf 'DISK_SIZE=64M\nVM_TIMEOUT=900\n' >"$WORK/settings"
