@@ -24,6 +24,7 @@ mod mkimage; // mkimage
 mod note; // note text, note attach
 mod progress; // bars on stderr
 mod sign; // sign
+mod status; // status
 mod verify; // verify
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
@@ -47,6 +48,7 @@ enum Command {
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
     Verify(verify::VerifyArgs),
+    Status(status::StatusArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -75,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {
