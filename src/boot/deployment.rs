@@ -40,8 +40,8 @@ pub enum DeploymentError {
     NotADeployment {
         /// The path on the kernel command line.
         target: String,
-        /// Where it leads.
-        found: String,
+        /// Where it leads: a path below the physical root, or `None` if that has none in UTF-8.
+        found: Option<String>,
     },
     /// The deployment has no file of this path.
     NoFile(String),
@@ -73,7 +73,7 @@ pub fn find(sysroot: &OwnedFd, target: &str) -> Result<Deployment, DeploymentErr
     })?;
     let path = path_below(sysroot, &dir).map_err(|errno| DeploymentError::Os(target.to_owned(), errno))?;
     let not_a_deployment =
-        || DeploymentError::NotADeployment { target: target.to_owned(), found: format!("{path:?}") };
+        || DeploymentError::NotADeployment { target: target.to_owned(), found: path.clone() };
     let text = path.as_deref().ok_or_else(not_a_deployment)?;
     let (stateroot, commit) = split(text).ok_or_else(not_a_deployment)?;
     Ok(Deployment { dir, path: text.to_owned(), stateroot: stateroot.to_owned(), commit })
@@ -176,8 +176,11 @@ impl fmt::Display for DeploymentError {
             ),
             Self::NotADeployment { target, found } => write!(
                 f,
-                "ostree=/{target} leads to {found}, expected ostree/deploy/OS/deploy/CHECKSUM.SERIAL; boot another \
-                 entry and deploy this one again"
+                "ostree=/{target} leads to {}, expected ostree/deploy/OS/deploy/CHECKSUM.SERIAL; boot another \
+                 entry and deploy this one again",
+                found
+                    .as_deref()
+                    .map_or_else(|| "a directory without a path".to_owned(), |path| format!("/{path}"))
             ),
             Self::NoFile(path) => write!(
                 f,

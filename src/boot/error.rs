@@ -17,8 +17,12 @@ pub enum BootError {
     Cmdline(CmdlineError),
     /// There is no such deployment, or no image in it.
     Deployment(DeploymentError),
-    /// The image did not pass the check, or there is no policy to check it by.
-    Check(Refusal),
+    /// There is no policy to check an image by, or the image has no digest: a refusal whose sentence names the file.
+    Unchecked(Box<Refusal>),
+    /// The image of this path did not pass the check.
+    Check(String, Box<Refusal>),
+    /// The image of this path can't be read: the disk fails, or gives other bytes than fs-verity has measured.
+    Unreadable(String),
     /// The kernel can't do what is needed.
     Kernel(Missing),
     /// The overlay was mounted, and the kernel doesn't say that it checks the contents of files.
@@ -80,7 +84,9 @@ impl BootError {
         match self {
             Self::Cmdline(_) => "cmdline",
             Self::Deployment(_) => "deployment",
-            Self::Check(_) => "check",
+            Self::Unchecked(_) => "unchecked",
+            Self::Check(..) => "check",
+            Self::Unreadable(_) => "unreadable",
             Self::Kernel(_) => "kernel",
             Self::NotEnforced(_) => "not-enforced",
             Self::NotAnImage(_) => "not-an-image",
@@ -95,7 +101,13 @@ impl fmt::Display for BootError {
         match self {
             Self::Cmdline(error) => error.fmt(f),
             Self::Deployment(error) => error.fmt(f),
-            Self::Check(refusal) => refusal.fmt(f),
+            Self::Unchecked(refusal) => refusal.fmt(f),
+            Self::Check(path, refusal) => write!(f, "/{path}: {refusal}"),
+            Self::Unreadable(path) => write!(
+                f,
+                "/{path} can't be read: the disk fails, or has other bytes than the ones that fs-verity measured; boot \
+                 another entry and deploy this one again"
+            ),
             Self::Kernel(missing) => missing.fmt(f),
             Self::NotEnforced(options) => write!(
                 f,
@@ -147,11 +159,5 @@ impl From<CmdlineError> for BootError {
 impl From<DeploymentError> for BootError {
     fn from(error: DeploymentError) -> Self {
         Self::Deployment(error)
-    }
-}
-
-impl From<Refusal> for BootError {
-    fn from(refusal: Refusal) -> Self {
-        Self::Check(refusal)
     }
 }

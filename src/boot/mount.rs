@@ -124,8 +124,12 @@ fn mount_image(
     layers: &Layers<'_>,
     contents: Contents,
 ) -> Result<Overlay, BootError> {
-    let flags = header_flags(image, path)?;
-    let (erofs, image_method) = mount_erofs(image, flags & COMPOSEFS_HAS_ACL != 0)?;
+    let unreadable = |error| match error {
+        BootError::Step { errno: Errno::IO, .. } => BootError::Unreadable(path.to_owned()),
+        error => error,
+    };
+    let flags = header_flags(image, path).map_err(unreadable)?;
+    let (erofs, image_method) = mount_erofs(image, flags & COMPOSEFS_HAS_ACL != 0).map_err(unreadable)?;
     attach(&erofs, CWD, layers.image_mountpoint)
         .map_err(Doing::with("mounting the image on", layers.image_mountpoint))?;
     let (mount, layers) = mount_overlay(&erofs, layers, contents)?;

@@ -18,6 +18,7 @@ use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
 use crate::namespace::{Outside, attach, clone_tree};
 use crate::policy::{Policy, SealedPolicy, Unsealed};
 use crate::prepare_root_conf::{self, Layout, RootMode};
+use crate::refusal::Refusal;
 use crate::run_files::RunFiles;
 use crate::state::State;
 use crate::{names, verity};
@@ -95,7 +96,7 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
     let path = root.join("proc/cmdline");
     let text = read_text(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
     let target = cmdline::parse(&text)?;
-    let policy = Policy::load(&root.join(POLICY))?;
+    let policy = Policy::load(&root.join(POLICY)).map_err(unchecked)?;
     let mut layout = Layout::default();
     for name in CONF {
         let path = root.join(name);
@@ -104,6 +105,10 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
         }
     }
     Ok(Orders { target, policy, layout })
+}
+
+fn unchecked(refusal: Refusal) -> BootError {
+    BootError::Unchecked(Box::new(refusal))
 }
 
 /// Reads a file of the initramfs, if it is there.
@@ -176,10 +181,11 @@ fn sealed(
     let image = found.deployment.open_image()?;
     let commit: names::CommitId = found.deployment.commit;
     let places = Places { deployment: found.deployment.dir.as_fd(), objects: found.objects.as_fd() };
-    let evidence = Evidence::read(places, commit, policy)?;
-    let image = MeasuredImage::measure(image, &Path::new("/").join(&path))?;
+    let refused = |refusal| BootError::Check(path.clone(), Box::new(refusal));
+    let evidence = Evidence::read(places, commit, policy).map_err(refused)?;
+    let image = MeasuredImage::measure(image, &Path::new("/").join(&path)).map_err(unchecked)?;
     state.steps.end("measure");
-    let image = image.verify(&evidence, policy)?;
+    let image = image.verify(&evidence, policy).map_err(refused)?;
     state.take_report(image.report(), policy);
     state.steps.end("check");
     let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# shellcheck shell=dash disable=SC2154 # the names are in the file names
+# shellcheck shell=dash disable=SC2154,SC2016,SC2059 # the names are in the file names; what runs in the new root is quoted
 # A sealed boot, and everything that must not boot. Each case starts from the good state, in a mount namespace of its own.
 
 # shellcheck source=tests/vm/guest/lib.sh
@@ -63,7 +63,7 @@ refused() {
         not_ok "$1" "not one line: $said"
     else
         case $said in
-        *"$2"*) ok "$1" && note "$1: $said" ;;
+        "ostree-seal-root: root refused: "*"$2"*) ok "$1" && note "$1: $said" ;;
         *) not_ok "$1" "expected '$2', found '$said'" ;;
         esac
     fi
@@ -89,7 +89,7 @@ copy_of() {
     cp "$1" "$2"
 }
 
-find $objects $image $old_image -type f | ./vm-helper enable >/dev/null
+find "$objects" "$image" "$old_image" -type f | ./vm-helper enable >/dev/null
 victim=$(find $objects -name '*.file' -exec grep -l -x "GENUINE 42" {} +)
 mkdir $good
 ln "$image" $good/image
@@ -174,20 +174,26 @@ refused refuses_image_that_is_a_character_device "a device"
 
 # The note.
 rm "$deployment/.ostree.seal"
-refused refuses_missing_note "note"
-for note in revoked stranger edited other-commit short-digest; do
-    cp notes/$note "$deployment/.ostree.seal"
-    refused "refuses_note_$note" ""
-done
+refused refuses_missing_note "nothing speaks for the image; the policy accepts: note"
+while read -r note text; do
+    cp "notes/$note" "$deployment/.ostree.seal"
+    refused "refuses_note_$note" "$text"
+done <<END
+revoked example.com/revoked
+stranger example.com/stranger
+edited did not make over this text
+other-commit the note is for commit $commit_41
+short-digest its line 3 must be
+END
 cp notes/41 "$deployment/.ostree.seal"
-refused refuses_note_of_another_deployment ""
+refused refuses_note_of_another_deployment "42 or more, the signature is for 41"
 cp notes/41 "$deployment/.ostree.seal"
 ln -f "$old_image" "$image"
-refused refuses_older_release_under_the_new_name ""
+refused refuses_older_release_under_the_new_name "42 or more, the signature is for 41"
 cp notes/many-keys "$deployment/.ostree.seal"
 boots unknown_and_revoked_signatures_are_passed_over "cat /sysroot/usr/bin/victim" "GENUINE 42"
 write_policy "accept = note" && sed -i 's/threshold = 1/threshold = 2/' $policy/policy.conf
-refused refuses_one_signature_where_two_are_asked_for ""
+refused refuses_one_signature_where_two_are_asked_for "1 of 2 trusted keys signed the note"
 write_policy "accept = note" && sed -i 's/threshold = 1/threshold = 2/' $policy/policy.conf
 cp notes/many-keys "$deployment/.ostree.seal"
 boots two_signatures_meet_a_threshold_of_two "cat /sysroot/usr/bin/victim" "GENUINE 42"
@@ -200,15 +206,15 @@ refused refuses_another_product "example.com/large"
 write_policy "accept = commit" && cp detached/release "${commit}meta"
 boots a_signed_commit_is_evidence "cat /sysroot/usr/bin/victim" "GENUINE 42"
 write_policy "accept = commit"
-refused refuses_commit_without_signature ""
+refused refuses_commit_without_signature "0 of 1 trusted keys signed the commit"
 for key in stranger revoked old; do
     write_policy "accept = commit" && cp detached/$key "${commit}meta"
-    refused "refuses_commit_signed_by_$key" ""
+    refused "refuses_commit_signed_by_$key" "0 of 1 trusted keys signed the commit"
 done
 write_policy "accept = commit" && copy_of "$old_commit" "$commit" && cp detached/old "${commit}meta"
-refused refuses_older_commit_under_the_new_name ""
+refused refuses_older_commit_under_the_new_name "has checksum $commit_41"
 write_policy "accept = commit" && copy_of "$old_commit" "$commit" && cp detached/old "${commit}meta" && ln -f "$old_image" "$image"
-refused refuses_older_commit_and_image_under_the_new_name ""
+refused refuses_older_commit_and_image_under_the_new_name "has checksum $commit_41"
 
 # The deployment.
 echo "root=x ostree=/ostree/../ostree/boot.1" >/tmp/cmdline
@@ -242,11 +248,11 @@ done
 rm $policy/policy.conf
 refused refuses_missing_policy "$policy/policy.conf"
 : >$policy/policy.conf
-refused refuses_empty_policy ""
+refused refuses_empty_policy "found no mode"
 echo "check = no" >>$policy/policy.conf
 refused refuses_policy_with_an_unknown_key "check"
 rm $policy/trusted.d/*
-refused refuses_policy_without_keys ""
+refused refuses_policy_without_keys "wants signatures of 1 keys and has 0"
 printf '[seal]\nmode = unsealed\n' >$policy/policy.conf
 boots an_unsealed_root_says_so "grep -c UNSEALED /run/motd.d/ostree-seal; grep -o '\"mode\":\"unsealed\"' /run/ostree-seal/state.json" '1
 "mode":"unsealed"'

@@ -95,6 +95,7 @@ for release in 41 42; do
 done
 # shellcheck source=/dev/null
 . "$GUEST/names"
+: "${commit_41:?} ${commit_42:?} ${digest_42:?}"
 good=("$digest_42" 42 "$commit_42")
 note "${good[@]}" revoked >"$GUEST/notes/revoked"
 note "${good[@]}" stranger >"$GUEST/notes/stranger"

@@ -1,0 +1,27 @@
+#!/bin/bash
+# ostree-seal-root in the initramfs, with the policy and the keys that it will go by. What it does is decided there.
+# shellcheck disable=SC2154 # the variables are dracut's
+check() { [[ -e $dracutsysrootdir/etc/ostree-seal/policy.conf || -e $dracutsysrootdir/usr/lib/ostree-seal/policy.conf ]] || return 255; }
+depends() { echo systemd; }
+installkernel() {
+    hostonly='' instmods -c erofs overlay || give_up "the kernel has no erofs or no overlay module"
+    hostonly='' instmods loop
+}
+install() {
+    local from=/etc/ostree-seal kind key
+    [[ -e $dracutsysrootdir$from/policy.conf ]] || from=/usr/lib/ostree-seal
+    inst_simple $from/policy.conf /usr/lib/ostree-seal/policy.conf || give_up "there is no policy.conf in /etc/ostree-seal or /usr/lib/ostree-seal"
+    for kind in trusted.d revoked.d; do
+        mkdir -p "$initdir/usr/lib/ostree-seal/$kind"
+        for key in "$dracutsysrootdir"/etc/ostree-seal/"$kind"/* "$dracutsysrootdir"/usr/lib/ostree-seal/"$kind"/*; do
+            [[ ! -e $key ]] || install -m 644 "$key" "$initdir/usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}"
+        done
+    done
+    compgen -G "$initdir/usr/lib/ostree-seal/trusted.d/*.vkey" >/dev/null || grep -q '^mode *= *unsealed' "$initdir/usr/lib/ostree-seal/policy.conf" ||
+        give_up "no trusted.d has a .vkey file, and the policy does not say mode = unsealed"
+    inst_multiple -o /usr/lib/ostree/prepare-root.conf /etc/ostree/prepare-root.conf
+    inst_multiple /usr/lib/ostree-seal/ostree-seal-root "$systemdsystemunitdir/ostree-seal-root.service" || give_up "ostree-seal-root is not installed"
+    $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target ostree-seal-root.service || give_up "the unit could not be enabled"
+    ln -sfn /dev/null "$initdir/etc/systemd/system/ostree-prepare-root.service"
+}
+give_up() { dfatal "ostree-seal: $1; this initramfs could not boot a sealed system"; exit 1; }
