@@ -1,8 +1,7 @@
 //! `ostree-seal`, the program.
 
-use clap::Parser;
 use ostree_seal::cli::{self, Cli};
 
 fn main() -> std::process::ExitCode {
-    cli::run(Cli::parse())
+    cli::run(Cli::from_program_arguments())
 }

@@ -398,9 +398,9 @@ impl Tree {
         Ok(id)
     }
 
-    /// Gives a node another xattr set.
-    pub fn set_xattrs(&mut self, node: NodeId, xattrs: XattrsId) {
-        self.nodes[node.index()].meta.xattrs = xattrs;
+    /// Makes another node of a node that has its names already.
+    pub fn replace(&mut self, node: NodeId, meta: Metadata, content: Content) {
+        self.nodes[node.index()] = Node { meta, content };
     }
 
     /// Puts a name into a directory. Duplicates are found by [`Tree::sort`].

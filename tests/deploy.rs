@@ -320,3 +320,33 @@ fn a_cleanup_leaves_nothing_of_ours() {
 fn run_ostree(args: &[&str]) -> String {
     Run::of(std::process::Command::new("ostree").args(args)).ok()
 }
+
+#[test]
+fn status_says_what_the_next_boot_will_do() {
+    if !is_root("status_says_what_the_next_boot_will_do") {
+        return;
+    }
+    let system = System::sealable();
+    let status = |system: &System| {
+        let sysroot = format!("--sysroot={}", system.root.display());
+        let json = seal(&["status", &sysroot, "--json"]).ok();
+        let page = seal(&["status", &sysroot]).ok();
+        (serde_json::from_str::<serde_json::Value>(&json).unwrap(), page)
+    };
+    let (json, page) = status(&system);
+    assert_eq!(json["deployments"][0]["verdict"], "refused", "{json}");
+    assert!(page.contains("is refused by its initramfs"), "{page}");
+
+    system.deploy(&["--defer-verity"]).ok();
+    let (json, page) = status(&system);
+    let entry = &json["deployments"][0];
+    assert_eq!(entry["verdict"], "deferred", "{json}");
+    assert_eq!((&entry["version"], &entry["objects_with_verity"]), (&"1".into(), &0.into()), "{json}");
+    assert!(entry["objects"].as_u64().unwrap() >= 6, "{json}");
+    assert!(page.contains("fs-verity is not enabled yet"), "{page}");
+
+    let system = System::new();
+    system.commit("1", &[]);
+    system.deploy_tree();
+    assert_eq!(status(&system).0["deployments"][0]["verdict"], "foreign");
+}

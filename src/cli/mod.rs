@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each with its arguments and `run`. The only code that prints.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -23,11 +24,13 @@ mod mkimage; // mkimage
 mod note; // note text, note attach
 mod progress; // bars on stderr
 mod sign; // sign
+mod status; // status
 mod verify; // verify
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
 #[command(name = "ostree-seal", version, help_expected = true, arg_required_else_help = true)]
+#[command(max_term_width = 80)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,8 +48,21 @@ enum Command {
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
     Verify(verify::VerifyArgs),
+    Status(status::StatusArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
+}
+
+impl Cli {
+    /// Reads the program's arguments; ends it with 2 if they are wrong. For `ostree seal COMMAND …`, ostree runs
+    /// `ostree-seal seal COMMAND …`: it leaves its own subcommand in place.
+    pub fn from_program_arguments() -> Self {
+        let mut arguments: Vec<OsString> = std::env::args_os().collect();
+        if arguments.get(1).is_some_and(|first| first == "seal") {
+            arguments.remove(1);
+        }
+        Self::parse_from(arguments)
+    }
 }
 
 /// Runs the chosen subcommand: 0 done, 1 could not, 3 refused. A wrong command line has ended with 2 in clap already.
@@ -61,6 +77,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Status(args) => status::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

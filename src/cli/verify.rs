@@ -19,6 +19,10 @@ mod subject; // what is verified: a commit, an image file, a deployment
 /// Reads the policy and the keys in DIR, and runs the check of the initramfs on the image of a commit, on an image file or
 /// on a deployment. Where the kernel doesn't enforce the digest, it is computed, and the output says so.
 #[derive(Debug, Args)]
+#[command(override_usage = "\
+ostree-seal verify [OPTIONS] --trust <DIR> --repo <DIR> <REF>
+       ostree-seal verify [OPTIONS] --trust <DIR> --image <FILE> [--note <FILE>]
+       ostree-seal verify [OPTIONS] --trust <DIR> --deployment <DIR>")]
 #[command(after_help = "\
 Exit codes: 0 verified, 1 could not, 2 usage, 3 refused: the initramfs would not
 mount the image, or the policy is unsealed, so that nobody would check it.")]

@@ -38,6 +38,7 @@ pub mod preflight; // the initramfs's own check
 
 pub mod namespace; // a writable /sysroot for us alone
 pub mod staged; // hold back, let go or withdraw
+pub mod status; // what the next boot will make of each deployment
 
 use place::{Placed, Verity};
 use trust::{Origin, Trust};

@@ -136,6 +136,13 @@ pub fn coverage(directory: impl AsFd, objects: &[Object]) -> Result<Coverage, Ob
     Ok(coverage)
 }
 
+impl Coverage {
+    /// How many objects there should be.
+    pub fn all(&self) -> usize {
+        self.with_verity + self.without + self.missing
+    }
+}
+
 impl SealedObjects {
     /// Objects that got fs-verity in this pass.
     pub fn enabled(&self) -> usize {

@@ -18,9 +18,8 @@ use super::format::{
     LCFS_EROFS_VERSION, SLOT_SIZE, SuperBlock,
 };
 use super::layout::VERSION_MAX;
-use super::overlay;
 use crate::tree::{
-    Content, INLINE_MAX, Metadata, Mtime, NodeId, Role, Span, TARGET_MAX, Tree, XattrsId, mode,
+    Content, INLINE_MAX, Metadata, Mtime, Node, NodeId, Role, Span, TARGET_MAX, Tree, XattrsId, mode,
 };
 
 type Result<T> = std::result::Result<T, ReadErrorKind>;
@@ -73,8 +72,8 @@ struct Reader<'i> {
     slots: Vec<Slot>,
     /// All names in the order in which they were found; their places are decided at the end.
     names: Vec<Name>,
-    /// Slot of each node.
-    node_slots: Vec<usize>,
+    /// Nodes that were made whiteouts, and what they are if their directory is not marked.
+    whiteouts: Vec<(NodeId, Metadata)>,
     /// Bytes of the inodes and shared xattrs so far. They don't overlap in an honest image, so one where they come to
     /// more than its length is refused before the same bytes are read again and again.
     taken: u64,
@@ -90,7 +89,9 @@ struct Reader<'i> {
 struct Name {
     parent: NodeId,
     name: Span,
-    node: NodeId,
+    slot: usize,
+    /// `None` for a real whiteout.
+    node: Option<NodeId>,
 }
 
 fn header(image: &[u8]) -> Result<&ComposefsHeader> {
@@ -130,7 +131,7 @@ impl<'i> Reader<'i> {
             root_nid: u64::from(superblock.root_nid.get()),
             slots: vec![Slot::Unseen; image.len() / SLOT_SIZE as usize],
             names: Vec::new(),
-            node_slots: Vec::new(),
+            whiteouts: Vec::new(),
             taken: 0,
             known_xattrs: xattrs::Known::default(),
             markers: Markers::new(&mut tree)?,
@@ -190,10 +191,10 @@ impl<'i> Reader<'i> {
             }
             Slot::Node(node) => Some((node, None)),
         };
-        let Some((node, inode)) = found else { return Ok(None) };
+        let (node, inode) = found.unzip();
         let name = self.tree.add_name(name)?;
-        self.names.push(Name { parent, name, node });
-        Ok(inode.filter(Inode::is_directory).map(|inode| (node, inode)))
+        self.names.push(Name { parent, name, slot, node });
+        Ok(node.zip(inode.flatten().filter(Inode::is_directory)))
     }
 
     /// Makes the inode in a slot a node; `None` if it is a real whiteout.
@@ -206,9 +207,11 @@ impl<'i> Reader<'i> {
         }
         let found = self.xattrs(&inode)?;
         let mut meta = inode.meta(found.all);
+        let mut regular = None;
         let content = match meta.mode & mode::S_IFMT {
             mode::S_IFDIR => self.tree.add_directory()?,
             mode::S_IFREG if found.is_whiteout && meta.size == 0 => {
+                regular = Some(meta);
                 meta = Metadata {
                     mode: meta.mode & !mode::S_IFMT | mode::S_IFCHR,
                     xattrs: found.without_marks,
@@ -237,8 +240,8 @@ impl<'i> Reader<'i> {
         if inode.is_directory() && found.has_whiteouts {
             self.marked.push((node, found.without_marks));
         }
+        self.whiteouts.extend(regular.map(|regular| (node, regular)));
         self.slots[slot] = Slot::Node(node);
-        self.node_slots.push(slot);
         Ok(Some((node, inode)))
     }
 
@@ -250,26 +253,49 @@ impl<'i> Reader<'i> {
 
     /// Puts the names found into the tree.
     fn finish(mut self) -> std::result::Result<Tree, ReadError> {
-        let roles = places::roles(&self.names, &self.node_slots);
-        let mut places_whiteout = vec![false; self.tree.len()];
+        let root = self.slot(self.root_nid).map_err(ReadError::whole)?;
+        let roles = places::roles(&self.names, &self.slots, root);
+        let mut parents = vec![Tree::ROOT; self.tree.len()];
         for (name, role) in self.names.iter().zip(roles) {
-            if role == Role::Place && overlay::is_whiteout(&self.tree[name.node].meta) {
-                places_whiteout[name.parent.index()] = true;
+            let Some(node) = name.node else { continue };
+            if role == Role::Place {
+                parents[node.index()] = name.parent;
             }
-            let inserted = self.tree.insert(name.parent, name.name, name.node, role);
+            let inserted = self.tree.insert(name.parent, name.name, node, role);
             inserted.map_err(|error| ReadError::whole(error.into()))?;
         }
-        for (node, xattrs) in self.marked.iter().filter(|(node, _)| places_whiteout[node.index()]) {
-            self.tree.set_xattrs(*node, *xattrs);
-        }
+        self.settle_whiteouts(&parents);
         Ok(self.tree)
+    }
+
+    /// A file marked as a whiteout is one if its directory is marked too, and a directory's marks are the format's if
+    /// it places a whiteout. All other marks were the input's.
+    fn settle_whiteouts(&mut self, parents: &[NodeId]) {
+        let mut places_whiteout = vec![None; parents.len()];
+        for (node, _) in &self.marked {
+            places_whiteout[node.index()] = Some(false);
+        }
+        for (node, regular) in &self.whiteouts {
+            match &mut places_whiteout[parents[node.index()].index()] {
+                Some(places_whiteout) => *places_whiteout = true,
+                None => self.tree.replace(*node, *regular, Content::Empty),
+            }
+        }
+        for (node, xattrs) in &self.marked {
+            if places_whiteout[node.index()] == Some(true) {
+                let Node { meta, content } = self.tree[*node];
+                self.tree.replace(*node, Metadata { xattrs: *xattrs, ..meta }, content);
+            }
+        }
     }
 
     /// An error at a name of a directory, or at the directory itself.
     fn error(&self, mut node: NodeId, name: Option<&[u8]>, reason: ReadErrorKind) -> ReadError {
         let mut first_names = vec![None; self.tree.len()];
         for name in self.names.iter().rev() {
-            first_names[name.node.index()] = Some(*name);
+            if let Some(node) = name.node {
+                first_names[node.index()] = Some(*name);
+            }
         }
         let mut names: Vec<&[u8]> = name.into_iter().collect();
         while let Some(name) = first_names[node.index()] {

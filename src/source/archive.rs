@@ -129,7 +129,8 @@ fn inflate(
     let content = DeflateDecoder::new(reader).take(header.size.saturating_add(1));
     let (digest, size) =
         hasher.digest_reader(Tee { reader: content, checksum }).context("decompressing its content")?;
-    ensure!(size == header.size, "its content has {size} bytes or more, its header says {}", header.size);
+    ensure!(size <= header.size, "its content has more bytes than its header says: {}", header.size);
+    ensure!(size == header.size, "its content has {size} bytes, its header says {}", header.size);
     Ok((size > 0).then_some(digest))
 }
 

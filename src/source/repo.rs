@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use fn_error_context::context;
-use ostree::gio;
+use ostree::{gio, glib};
 use rustix::fs::{Mode, OFlags};
 
 use super::checksum::Checksum;
@@ -23,8 +23,7 @@ impl Repo {
     /// Opens a repository; the stores are its own and those of its parents, in the order in which to look.
     pub(super) fn open(path: &Path) -> anyhow::Result<(Self, Vec<Store>)> {
         let repo = ostree::Repo::new_for_path(path);
-        repo.open(gio::Cancellable::NONE)
-            .with_context(|| format!("opening {} as an OSTree repository", path.display()))?;
+        repo.open(gio::Cancellable::NONE).map_err(|error| not_opened(path, error))?;
         let mut locks = Vec::new();
         let mut stores = Vec::new();
         let mut next = Some(repo.clone());
@@ -49,6 +48,15 @@ impl Repo {
             .with_context(|| format!("looking for {rev:?} in {}", self.path.display()))?;
         Checksum::from_hex(&found).with_context(|| format!("{rev:?} names {found:?}, which is no commit id"))
     }
+}
+
+fn not_opened(path: &Path, error: glib::Error) -> anyhow::Error {
+    let missing = error.matches(gio::IOErrorEnum::NotFound);
+    anyhow!(error).context(if missing {
+        format!("{} is not an OSTree repository", path.display())
+    } else {
+        format!("opening the OSTree repository {}", path.display())
+    })
 }
 
 #[context("locking {}", location(repo).display())]

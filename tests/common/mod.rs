@@ -1,6 +1,6 @@
 //! What the tests share: running the program, and repositories made of described trees.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+pub mod dumps;
 pub mod oracle;
 pub mod repo;
 pub mod system;

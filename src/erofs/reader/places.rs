@@ -3,29 +3,23 @@
 //! An image doesn't say. But inodes lie in the order of their places (README.md, "Order"), so a name whose inode is
 //! the next one in the image is a place. In images of other writers, it's the first name of what is left over.
 
-use super::Name;
+use super::{Name, Slot};
 use crate::tree::Role;
 
-/// The role of each name. `names` are in the order of a breadth-first walk; the first node is the root.
-pub(super) fn roles(names: &[Name], slots: &[usize]) -> Vec<Role> {
-    let mut roles = vec![Role::Place; names.len()];
-    if names.len() + 1 == slots.len() {
-        return roles;
-    }
-    let mut in_image: Vec<usize> = slots.to_vec();
-    in_image.sort_unstable();
-    let mut waiting = in_image.iter().skip_while(|slot| **slot <= slots[0]).peekable();
+/// The role of each name. `names` are in the order of a breadth-first walk that began at the slot `root`.
+pub(super) fn roles(names: &[Name], slots: &[Slot], root: usize) -> Vec<Role> {
+    let inodes = slots.iter().enumerate().filter(|(_, slot)| !matches!(slot, Slot::Unseen));
+    let mut waiting = inodes.map(|(slot, _)| slot).skip_while(|slot| *slot <= root).peekable();
     let mut is_placed = vec![false; slots.len()];
+    let mut roles = vec![Role::Link; names.len()];
     for (name, role) in names.iter().zip(&mut roles) {
-        let slot = slots[name.node.index()];
-        if waiting.next_if(|next| **next == slot).is_some() {
-            is_placed[name.node.index()] = true;
-        } else {
-            *role = Role::Link;
+        if waiting.next_if_eq(&name.slot).is_some() {
+            is_placed[name.slot] = true;
+            *role = Role::Place;
         }
     }
     for (name, role) in names.iter().zip(&mut roles) {
-        if !std::mem::replace(&mut is_placed[name.node.index()], true) {
+        if !std::mem::replace(&mut is_placed[name.slot], true) {
             *role = Role::Place;
         }
     }

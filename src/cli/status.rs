@@ -1,0 +1,216 @@
+//! `ostree-seal status`: what is sealed, by which key, and what the next boot will do.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::{print_json, print_line};
+use crate::deploy::staged::{self, Fate, Record};
+use crate::deploy::status::{self, Status, Verdict};
+use crate::source::sysroot::Sysroot;
+
+/// Show which deployments are sealed, by which key, and what the next boot will do
+///
+/// Asks the initramfs's own check of each deployment, with the policy and keys of that deployment, and counts the objects
+/// that have fs-verity. Changes nothing.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The system: a directory with ostree/repo and ostree/deploy
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    sysroot: PathBuf,
+
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Output {
+    /// `sealed` or `unsealed`, as the initramfs said; nothing if it wasn't ours.
+    running: Option<String>,
+    running_digest: Option<String>,
+    deployments: Vec<Entry>,
+    /// A staged deployment that didn't pass since the last boot.
+    staged_failure: Option<Record>,
+}
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    index: usize,
+    stateroot: String,
+    commit: String,
+    serial: i32,
+    version: Option<String>,
+    refspec: Option<String>,
+    booted: bool,
+    staged: bool,
+    pinned: bool,
+    boots_next: bool,
+    /// `sealed`, `refused`, `deferred`, `unsealed`, `foreign` or `unknown`.
+    verdict: &'static str,
+    reason: Option<String>,
+    policy: Option<String>,
+    digest: Option<String>,
+    product: Option<String>,
+    seal_index: Option<u64>,
+    evidence: Option<String>,
+    keys: Vec<String>,
+    skipped: Vec<String>,
+    objects: Option<usize>,
+    objects_with_verity: Option<usize>,
+}
+
+pub(super) fn run(args: &StatusArgs) -> Result<()> {
+    let sysroot = Sysroot::open(&args.sysroot, false)?;
+    let running = if sysroot.is_booted() { staged::running()? } else { None };
+    let output = Output {
+        running_digest: running.as_ref().and_then(|running| running.digest.clone()),
+        running: running.map(|running| running.mode),
+        deployments: status::all(&sysroot)?.iter().map(Entry::new).collect(),
+        staged_failure: if sysroot.is_booted() { staged::last_record()? } else { None },
+    };
+    if args.json { print_json(&output) } else { print_line(&page(&output, &Colours::of_stdout())) }
+}
+
+impl Entry {
+    fn new(status: &Status) -> Self {
+        let deployment = &status.deployment;
+        let report = match &status.verdict {
+            Verdict::Sealed(report) => Some(report),
+            _ => None,
+        };
+        Self {
+            index: deployment.index,
+            stateroot: deployment.stateroot.clone(),
+            commit: deployment.commit.clone(),
+            serial: deployment.serial,
+            version: deployment.version.clone(),
+            refspec: deployment.refspec.clone(),
+            booted: deployment.booted,
+            staged: deployment.staged,
+            pinned: deployment.pinned,
+            boots_next: deployment.index == 0,
+            verdict: status.verdict.word(),
+            reason: status.verdict.reason().map(str::to_owned),
+            policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
+            digest: report.map(|report| report.found.to_string()),
+            product: report.and_then(|report| report.product.as_ref()).map(ToString::to_string),
+            seal_index: report.and_then(|report| report.index),
+            evidence: report.and_then(|report| report.kind).map(|kind| kind.to_string()),
+            keys: report.iter().flat_map(|report| &report.counted).map(ToString::to_string).collect(),
+            skipped: report.iter().flat_map(|report| &report.skipped).map(ToString::to_string).collect(),
+            objects: status.coverage.map(|coverage| coverage.all()),
+            objects_with_verity: status.coverage.map(|coverage| coverage.with_verity),
+        }
+    }
+}
+
+/// Escape sequences, or nothing.
+struct Colours {
+    good: &'static str,
+    bad: &'static str,
+    warning: &'static str,
+    bold: &'static str,
+    end: &'static str,
+}
+
+impl Colours {
+    fn of_stdout() -> Self {
+        if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
+            Self { good: "\x1b[32m", bad: "\x1b[31m", warning: "\x1b[33m", bold: "\x1b[1m", end: "\x1b[0m" }
+        } else {
+            Self { good: "", bad: "", warning: "", bold: "", end: "" }
+        }
+    }
+
+    fn verdict(&self, word: &str) -> String {
+        let colour = match word {
+            "sealed" => self.good,
+            "refused" | "unknown" => self.bad,
+            _ => self.warning,
+        };
+        format!("{colour}{word}{}", self.end)
+    }
+}
+
+/// One screen for people.
+fn page(output: &Output, colours: &Colours) -> String {
+    let mut lines = Vec::new();
+    if let Some(running) = &output.running {
+        let digest = output.running_digest.as_deref().map(|digest| format!(", image {digest}"));
+        lines.push(format!("running: {}{}", colours.verdict(running), digest.unwrap_or_default()));
+    }
+    lines.push(next_boot(output, colours));
+    for entry in &output.deployments {
+        lines.extend(paragraph(entry, colours));
+    }
+    if let Some(record) = &output.staged_failure {
+        let fate = match record.fate {
+            Fate::Withdrawn => "withdrawn",
+            Fate::HeldBack => "held back",
+        };
+        let version = record.version.as_deref().unwrap_or_default();
+        lines.push(format!("{}{fate}{}: {version} {}", colours.bad, colours.end, short(&record.commit)));
+        lines.push(format!("    {}", record.reason));
+    }
+    lines.join("\n")
+}
+
+fn next_boot(output: &Output, colours: &Colours) -> String {
+    match output.deployments.first() {
+        None => "next boot: there is no deployment".to_owned(),
+        Some(entry) => {
+            let does = match entry.verdict {
+                "sealed" => "boots sealed",
+                "refused" | "deferred" => "is refused by its initramfs",
+                "unknown" => "can't be told",
+                _ => "boots without any check",
+            };
+            format!("next boot: deployment 0 {does} ({})", colours.verdict(entry.verdict))
+        }
+    }
+}
+
+fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
+    let marks = [(entry.booted, "booted"), (entry.staged, "staged"), (entry.pinned, "pinned")];
+    let marks: Vec<&str> = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
+    let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
+    let version = entry.version.as_deref().unwrap_or("-");
+    let mut lines = vec![format!(
+        "{}{} {} {version}{} {}.{}{marks}: {}",
+        colours.bold,
+        entry.index,
+        entry.stateroot,
+        colours.end,
+        short(&entry.commit),
+        entry.serial,
+        colours.verdict(entry.verdict),
+    )];
+    let mut say = |name: &str, value: &str| lines.push(format!("    {name:<8} {value}"));
+    if let Some(reason) = &entry.reason {
+        say("why", reason);
+    }
+    if let Some(digest) = &entry.digest {
+        let index = entry.seal_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+        say("image", digest);
+        say(
+            "signed",
+            &format!("by {} ({})", entry.keys.join(", "), entry.evidence.as_deref().unwrap_or("-")),
+        );
+        say("product", &format!("{}, index {index}", entry.product.as_deref().unwrap_or("any")));
+    }
+    for skipped in &entry.skipped {
+        say("skipped", skipped);
+    }
+    if let (Some(all), Some(verified)) = (entry.objects, entry.objects_with_verity) {
+        say("objects", &format!("{verified} of {all} have fs-verity"));
+    }
+    lines
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
+}

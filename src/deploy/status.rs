@@ -1,0 +1,122 @@
+//! The state of each deployment: what the next boot will make of it, and why. Nothing is changed, and no lock is taken.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use ostree_seal_root::check::Report;
+use rustix::fs::{Mode, OFlags};
+
+use super::trust::{Origin, Trust};
+use super::verity::{Coverage, coverage};
+use super::{objects, place, preflight, trust};
+use crate::erofs;
+use crate::refused::is_refusal;
+use crate::source::sysroot::{Deployment, Sysroot};
+
+/// What the next boot would make of a deployment.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// A sealed system.
+    Sealed(Box<Report>),
+    /// Nothing: the initramfs will refuse it, for this reason.
+    Refused(String),
+    /// Image and note are there, fs-verity isn't yet.
+    Deferred,
+    /// A system without any check, as its policy says.
+    Unsealed,
+    /// A system without any check: it has no policy.
+    Foreign,
+    /// It could not be found out, for this reason.
+    Unknown(String),
+}
+
+/// The state of one deployment.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Which one.
+    pub deployment: Deployment,
+    /// What the next boot would make of it.
+    pub verdict: Verdict,
+    /// Where its policy was read.
+    pub origin: Option<Origin>,
+    /// How many of the objects that its image points at have fs-verity; `None` if it has no image that can be read.
+    pub coverage: Option<Coverage>,
+}
+
+/// The state of all deployments, in boot order.
+pub fn all(sysroot: &Sysroot) -> Result<Vec<Status>> {
+    Ok(sysroot.deployments()?.into_iter().map(|deployment| one(sysroot, deployment)).collect())
+}
+
+/// The state of one deployment.
+pub fn one(sysroot: &Sysroot, deployment: Deployment) -> Status {
+    let bootable = trust::bootable(&deployment.directory, &deployment.initrds);
+    let (verdict, origin) = match trust::of_deployment(&deployment.directory, &bootable) {
+        Ok(Trust::Sealed { policy, origin }) => {
+            let target = sysroot.target(&deployment).unwrap_or_default();
+            let verdict = match preflight::check(sysroot.physical(), &target, &policy) {
+                Ok(image) => Verdict::Sealed(Box::new(image.report().clone())),
+                Err(_) if place::is_deferred(&deployment.directory) => Verdict::Deferred,
+                Err(error) => no(&anyhow::Error::new(error)),
+            };
+            (verdict, Some(origin))
+        }
+        Ok(Trust::Unsealed(origin)) => (Verdict::Unsealed, Some(origin)),
+        Ok(Trust::Foreign) => (Verdict::Foreign, None),
+        Err(error) => (no(&error), None),
+    };
+    let coverage = objects_of(sysroot, &deployment.directory).ok().flatten();
+    let verdict = match (verdict, coverage) {
+        (Verdict::Sealed(_), Some(Coverage { without, missing, .. })) if without + missing > 0 => {
+            Verdict::Refused(format!(
+                "the image is good, but {without} of its objects have no fs-verity and {missing} don't exist, so \
+                 they can't be read; run `ostree-seal deploy {}`",
+                deployment.index
+            ))
+        }
+        (verdict, _) => verdict,
+    };
+    Status { deployment, verdict, origin, coverage }
+}
+
+fn no(error: &anyhow::Error) -> Verdict {
+    let reason = format!("{error:#}");
+    if is_refusal(error) { Verdict::Refused(reason) } else { Verdict::Unknown(reason) }
+}
+
+/// Counts the objects that the deployment's image points at.
+fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> {
+    let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut image, &mut bytes)?;
+    let list = objects::of_tree(&erofs::read(&bytes)?);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())
+        .context("opening the objects of the repository")?;
+    Ok(Some(coverage(directory, &list)?))
+}
+
+impl Verdict {
+    /// A word for programs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Sealed(_) => "sealed",
+            Self::Refused(_) => "refused",
+            Self::Deferred => "deferred",
+            Self::Unsealed => "unsealed",
+            Self::Foreign => "foreign",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
+    /// Why it is not sealed, if there is more to say than the word.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Refused(reason) | Self::Unknown(reason) => Some(reason),
+            Self::Deferred => Some("fs-verity is not enabled yet; run `ostree-seal deploy` on the device"),
+            Self::Unsealed => Some("the policy says `mode = unsealed`"),
+            Self::Foreign => Some("there is no policy in the deployment"),
+            Self::Sealed(_) => None,
+        }
+    }
+}

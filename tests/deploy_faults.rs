@@ -1,0 +1,160 @@
+//! `deploy` on a disk that fails and in a process that dies: at each system call that changes the disk, in turn. Needs
+//! strace, which fails or kills at the n-th call; `tests/vm/deploy-faults` does the same where there is fs-verity.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::system::{System, digest_of, is_immutable, set_immutable};
+use common::{Run, is_root};
+use ostree_seal_root::digest::Digest;
+
+/// All calls by which `deploy` changes a disk. An error of `openat` is injected apart, since most calls of it only read.
+const CHANGING: &str = "write,writev,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,symlink,\
+                        symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fchmod,fchmodat,fchown,fchownat,ftruncate,\
+                        utimensat,fsetxattr,setxattr,fallocate,copy_file_range,ioctl,flock";
+
+const OURS: [&str; 3] = [".ostree.cfs", ".ostree.seal", ".ostree.seal-deferred"];
+
+/// A system, and what a whole run leaves in its deployment.
+struct Bench {
+    system: System,
+    deployment: PathBuf,
+    whole: BTreeMap<String, Digest>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let system = System::sealable();
+        let deployment = system.only_deployment();
+        system.deploy(&["--defer-verity"]).ok();
+        let whole = files(&deployment);
+        assert_eq!(whole.keys().map(String::as_str).collect::<Vec<_>>(), OURS);
+        let bench = Self { system, deployment, whole };
+        bench.reset();
+        bench
+    }
+
+    /// Takes away what a run has left.
+    fn reset(&self) {
+        set_immutable(&self.deployment, false);
+        for name in files(&self.deployment).keys() {
+            fs::remove_file(self.deployment.join(name)).unwrap();
+        }
+        set_immutable(&self.deployment, true);
+    }
+
+    fn traced(&self, options: &[&str]) -> Run {
+        let inner = self.system.deploy_command(&["--defer-verity", "--threads=1"]);
+        let log = self.system.directory.path().join("strace");
+        let mut command = Command::new("strace");
+        command.args(["-f", "-q", "-o"]).arg(log).args(options).arg("--");
+        command.arg(inner.get_program()).args(inner.get_args());
+        Run::of(&mut command)
+    }
+
+    /// Each call that a whole run makes, as name and number: strace counts each name and each thread by itself.
+    fn calls(&self) -> Vec<(String, usize)> {
+        assert_eq!(self.traced(&["-e", &format!("trace={CHANGING}")]).code, Some(0));
+        let log = fs::read_to_string(self.system.directory.path().join("strace")).unwrap();
+        let mut most = BTreeMap::<String, BTreeMap<&str, usize>>::new();
+        for line in log.lines().filter(|line| !line.contains("resumed")) {
+            let mut words = line.split_whitespace();
+            let (Some(thread), Some(call)) = (words.next(), words.next()) else { continue };
+            let Some((name, _)) = call.split_once('(') else { continue };
+            *most.entry(name.to_owned()).or_default().entry(thread).or_default() += 1;
+        }
+        self.reset();
+        let numbered = |(name, counts): (String, BTreeMap<&str, usize>)| {
+            let most = counts.into_values().max().unwrap();
+            (1..=most).map(move |nth| (name.clone(), nth))
+        };
+        most.into_iter().flat_map(numbered).collect()
+    }
+
+    /// Runs with this done to the nth call of this name.
+    fn injected(&self, (name, nth): &(String, usize), fault: &str) -> Run {
+        let trace = format!("trace={name}");
+        self.traced(&["-e", &trace, "-e", &format!("inject={name}:{fault}:when={nth}")])
+    }
+
+    /// What is there under a final name is whole, and the next run completes it.
+    fn check(&self, what: &str) {
+        for (name, digest) in files(&self.deployment) {
+            if let Some(whole) = self.whole.get(&name) {
+                assert_eq!(digest, *whole, "{what}: {name} is not whole");
+            }
+        }
+        let run = self.system.deploy(&["--defer-verity"]);
+        assert_eq!(run.code, Some(0), "{what}: the next run: {}", run.stderr);
+        assert_eq!(files(&self.deployment), self.whole, "{what}");
+        assert!(is_immutable(&self.deployment), "{what}");
+    }
+}
+
+/// The files in a directory, by name.
+fn files(directory: &Path) -> BTreeMap<String, Digest> {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    entries
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| (entry.file_name().into_string().unwrap(), digest_of(&entry.path())))
+        .collect()
+}
+
+fn can_run(test: &str) -> bool {
+    let strace = Command::new("strace").arg("-V").output().is_ok();
+    if !strace {
+        println!("SKIP {test}: needs strace");
+    }
+    strace && is_root(test)
+}
+
+#[test]
+fn killed_at_any_call_the_next_run_finishes_the_job() {
+    if !can_run("killed_at_any_call_the_next_run_finishes_the_job") {
+        return;
+    }
+    let bench = Bench::new();
+    let calls = bench.calls();
+    assert!(calls.len() > 20, "{calls:?}");
+    for call in &calls {
+        let run = bench.injected(call, "signal=KILL");
+        assert_ne!(run.code, Some(0), "killed at {call:?}: it was not");
+        bench.check(&format!("killed at {call:?}"));
+        bench.reset();
+    }
+    println!("killed at each of {} calls", calls.len());
+}
+
+#[test]
+fn an_error_of_any_call_is_told_and_leaves_nothing_half() {
+    if !can_run("an_error_of_any_call_is_told_and_leaves_nothing_half") {
+        return;
+    }
+    let bench = Bench::new();
+    let calls = bench.calls();
+    let mut told = 0;
+    for (error, step) in [("EIO", 1), ("ENOSPC", 2), ("EROFS", 3)] {
+        for call in calls.iter().step_by(step) {
+            let what = format!("{error} of {call:?}");
+            let run = bench.injected(call, &format!("error={error}"));
+            // Some calls may fail without harm, such as looking for a terminal or unlocking; then all is as it should be.
+            if run.code == Some(0) {
+                println!("{what}: no harm");
+                assert_eq!(files(&bench.deployment), bench.whole, "{what}: done, but not all is there");
+            } else {
+                assert_eq!(run.code, Some(1), "{what}: {}", run.stderr);
+                assert_eq!(run.stderr.trim_end().lines().count(), 1, "{what}: {}", run.stderr);
+                println!("{what}: {}", run.stderr.trim_end());
+                told += 1;
+            }
+            bench.check(&what);
+            bench.reset();
+        }
+    }
+    assert!(told > 10, "{told} errors were told");
+    println!("told of {told} errors");
+}

@@ -1,0 +1,74 @@
+//! Random trees around every boundary of the format: text -> tree -> image -> tree -> text, and each step back.
+
+mod common;
+
+use common::dumps::{self, Loss};
+use ostree_seal::dump;
+use ostree_seal::erofs::{self, Versions};
+use ostree_seal::tree::Tree;
+use proptest::prelude::{ProptestConfig, prop_assert_eq};
+use proptest::proptest;
+
+const VERSIONS: [Versions; 3] =
+    [Versions { min: 0, max: 1 }, Versions { min: 0, max: 0 }, Versions { min: 1, max: 1 }];
+
+fn image(tree: &Tree, versions: Versions) -> Vec<u8> {
+    let plan = erofs::plan(tree, versions).unwrap();
+    let mut image = Vec::new();
+    erofs::emit(tree, &plan, &mut image).unwrap();
+    assert_eq!(image.len() as u64, plan.image_size());
+    image
+}
+
+fn text(tree: &Tree) -> Vec<u8> {
+    let mut text = Vec::new();
+    dump::print(tree, &mut text).unwrap();
+    text
+}
+
+fn own_version(image: &[u8]) -> Versions {
+    let version = erofs::version(image).unwrap();
+    Versions { min: version, max: version }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn image_to_tree_to_image_is_the_identity(input in dumps::dump(Loss::None), which in 0..3_usize) {
+        let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
+        let again = self::image(&erofs::read(&image).unwrap(), own_version(&image));
+        prop_assert_eq!(first_difference(&image, &again), None);
+    }
+
+    #[test]
+    fn image_to_dump_to_image_is_the_identity(input in dumps::dump(Loss::None), which in 0..3_usize) {
+        let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
+        let printed = text(&erofs::read(&image).unwrap());
+        let again = self::image(&dump::parse(printed.as_slice()).unwrap(), own_version(&image));
+        prop_assert_eq!(first_difference(&image, &again), None);
+    }
+
+    #[test]
+    fn dump_to_image_to_dump_is_the_identity(input in dumps::dump(Loss::None), which in 0..3_usize) {
+        let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
+        let printed = text(&erofs::read(&image).unwrap());
+        let again = self::image(&dump::parse(printed.as_slice()).unwrap(), own_version(&image));
+        let printed_again = text(&erofs::read(&again).unwrap());
+        prop_assert_eq!(String::from_utf8(printed), String::from_utf8(printed_again));
+    }
+
+    #[test]
+    fn dump_to_tree_to_dump_gives_the_same_image(input in dumps::dump(Loss::None), which in 0..3_usize) {
+        let tree = dump::parse(input.0.as_slice()).unwrap();
+        let again = dump::parse(text(&tree).as_slice()).unwrap();
+        let difference = first_difference(&image(&tree, VERSIONS[which]), &image(&again, VERSIONS[which]));
+        prop_assert_eq!(difference, None);
+    }
+}
+
+/// Where two images differ first.
+fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    let differs = one.iter().zip(other).position(|(one, other)| one != other);
+    differs.or((one.len() != other.len()).then(|| one.len().min(other.len())))
+}
