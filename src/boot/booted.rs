@@ -117,3 +117,65 @@ impl fmt::Debug for Value {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+
+    use super::{Entry, Value, serialize};
+    use crate::gvariant::Dictionary;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The expected bytes are GLib's for the same dictionary, on a little-endian machine.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn each_type_is_serialized_as_glib_does() {
+        let entries = [
+            Entry::boolean("composefs", true),
+            Entry::text("composefs.signed", "/k"),
+            Entry { key: "backing-root-device-inode", value: Value::DeviceInode(0xfe00, 0x1122_3344_5566) },
+            Entry::boolean("sysroot-ro", false),
+        ];
+        let expected = "636f6d706f73656673000000000000000100620a00000000636f6d706f736566732e7369676e65640000000000\
+                        0000002f6b0000731100006261636b696e672d726f6f742d6465766963652d696e6f6465000000000000000000\
+                        fe000000000000665544332211000000287474291a0000737973726f6f742d726f0000000000000000620b1436\
+                        6e84";
+        assert_eq!(hex(&serialize(&entries)), expected);
+    }
+
+    #[test]
+    fn offsets_have_two_bytes_beyond_255_as_glib_has_them() {
+        let entries = [Entry::text("transient-etc", "x".repeat(300)), Entry::boolean("composefs", true)];
+        let bytes = hex(&serialize(&entries));
+        assert!(bytes.starts_with("7472616e7369656e742d6574630000007878"), "{bytes}");
+        assert!(
+            bytes.ends_with("780000730e0000000000000000636f6d706f73656673000000000000000100620a41015c01"),
+            "{bytes}"
+        );
+    }
+
+    #[test]
+    fn an_empty_dictionary_has_no_bytes() {
+        assert_eq!(serialize(&[]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_can_be_read(texts in vec("[ -~]{0,300}", 0..4), yes in any::<bool>()) {
+            const KEYS: [&str; 4] = ["a", "composefs.signed", "transient-etc", "zz"];
+            let mut entries: Vec<Entry> =
+                KEYS.iter().zip(&texts).map(|(key, text)| Entry::text(key, text.as_str())).collect();
+            entries.push(Entry::boolean("sysroot-ro", yes));
+            let bytes = serialize(&entries);
+            let dictionary = Dictionary::parse(&bytes).unwrap();
+            for (key, text) in KEYS.iter().zip(&texts) {
+                assert_eq!(dictionary.get(key).unwrap().unwrap().text().unwrap(), text);
+            }
+            assert!(dictionary.get("sysroot-ro").unwrap().is_some());
+        }
+    }
+}

@@ -200,3 +200,41 @@ impl fmt::Display for DeploymentError {
 }
 
 impl std::error::Error for DeploymentError {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::split;
+
+    #[test]
+    fn a_deployment_has_an_os_a_checksum_and_a_serial() {
+        let checksum = "0123456789abcdef".repeat(4);
+        let (stateroot, commit) = split(&format!("ostree/deploy/debian/deploy/{checksum}.12")).map_or_else(
+            || panic!("a deployment's path is not understood"),
+            |(stateroot, commit)| (stateroot.to_owned(), commit.to_string()),
+        );
+        assert_eq!((stateroot.as_str(), commit), ("debian", checksum.clone()));
+        for path in [
+            format!("ostree/deploy/debian/deploy/{checksum}"),
+            format!("ostree/deploy/debian/deploy/{checksum}."),
+            format!("ostree/deploy/debian/deploy/{checksum}.x"),
+            format!("ostree/deploy/debian/deploy/{}.0", &checksum[1..]),
+            format!("ostree/deploy/debian/deploy/{}.0", checksum.to_uppercase()),
+            format!("ostree/deploy/debian/deploy/{checksum}.0/etc"),
+            format!("ostree/deploy/a/b/deploy/{checksum}.0"),
+            format!("ostree/deploy/debian/backing/{checksum}.0"),
+            String::new(),
+        ] {
+            assert!(split(&path).is_none(), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(path in any::<String>(), rest in "[./0-9a-f]{0,80}") {
+            let _ = split(&path);
+            let _ = split(&format!("ostree/deploy/os/deploy/{rest}"));
+        }
+    }
+}

@@ -62,7 +62,8 @@ impl Journal {
     pub fn say(&self, kind: Kind, message: &str, fields: &[(&str, &str)]) {
         let sent = UnixDatagram::unbound()
             .and_then(|socket| socket.send_to(&datagram(kind, message, fields), &self.socket));
-        if sent.is_err() {
+        // The kernel's log is for what somebody must see; each line of it may have to wait for a serial console.
+        if sent.is_err() && kind.priority() <= 4 {
             let line = format!("<{}>ostree-seal-root: {}\n", kind.priority(), one_line(message));
             // Not even the kernel listens; the caller has printed what matters.
             let _ = OpenOptions::new()

@@ -340,3 +340,36 @@ impl fmt::Display for LayersMethod {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::overlay_options;
+
+    const TABLE: &str = "\
+28 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+71 28 0:43 / /a\\040-\\040overlay ro - overlay composefs ro,lowerdir+=/x\\054verity=require,verity=on
+72 28 0:44 / /b ro,relatime shared:1 master:2 - overlay composefs ro,metacopy=on,verity=require
+73 28 0:45 / /c ro - erofs none ro,verity=require
+";
+
+    fn enforced(id: u64) -> bool {
+        overlay_options(TABLE, id).unwrap_or_default().split(',').any(|option| option == "verity=require")
+    }
+
+    #[test]
+    fn the_option_counts_on_the_mount_itself_only() {
+        assert!(enforced(72));
+        assert!(!enforced(28));
+        assert!(!enforced(7));
+    }
+
+    #[test]
+    fn the_option_in_a_layers_name_does_not_count() {
+        assert!(!enforced(71));
+    }
+
+    #[test]
+    fn the_option_of_another_file_system_does_not_count() {
+        assert!(!enforced(73));
+    }
+}

@@ -326,11 +326,8 @@ impl State {
         self.index = report.index;
         self.evidence = report.kind.map(|kind| kind.to_string());
         self.keys = report.counted.iter().map(ToString::to_string).collect();
-        let keys = policy
-            .skipped()
-            .iter()
-            .map(|skipped| format!("{}: {:?}", skipped.path.display(), skipped.reason));
-        let signatures = report.skipped.iter().map(|skipped| format!("{skipped:?}"));
+        let keys = policy.skipped().iter().map(ToString::to_string);
+        let signatures = report.skipped.iter().map(ToString::to_string);
         self.skipped = keys.chain(signatures).collect();
     }
 }

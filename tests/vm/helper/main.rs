@@ -4,6 +4,8 @@
 //! * `vm-helper measure [FILE...]` prints `DIGEST  FILE`, as `sha256sum` would;
 //! * `vm-helper locate FILE OFFSET DEVICE` prints where on a device of 4096-byte blocks the byte at OFFSET may be: the
 //!   places with a block that equals the file's;
+//! * `vm-helper time PROGRAM [ARG...]` prints the wall time of a program in microseconds, its exit status, and
+//!   its peak memory in KiB;
 //! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute.
 //!
 //! Without files, their names are read from standard input, one a line. The first failure ends it, with exit code 1.
@@ -11,7 +13,8 @@
 use std::fs::File;
 use std::io::{BufRead, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
 
 use ostree_seal_root::verity::{self, Enabled};
 
@@ -23,8 +26,9 @@ fn main() -> ExitCode {
         "enable" => enable(&files),
         "measure" => each(&files, measure),
         "locate" => locate(&files),
+        "time" => time(&files),
         "setxattr" => set_xattr(&files),
-        _ => Err(format!("usage: vm-helper enable|measure [FILE...]|locate|setxattr, not '{verb}'")),
+        _ => Err(format!("usage: vm-helper enable|measure [FILE...]|locate|time|setxattr, not '{verb}'")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +93,28 @@ fn read_block(file: &File, at: u64, block: &mut [u8]) -> std::io::Result<()> {
         rest = &mut rest[len..];
     }
     Ok(())
+}
+
+fn time(args: &[String]) -> Result<(), String> {
+    let (program, args) = args.split_first().ok_or("usage: time PROGRAM [ARG...]")?;
+    let begin = Instant::now();
+    let status = Command::new(program).args(args).status().map_err(|e| format!("running {program}: {e}"))?;
+    println!("{} {} {}", begin.elapsed().as_micros(), status.code().unwrap_or(-1), peak_of_children());
+    Ok(())
+}
+
+/// The largest resident set of a program that this one has waited for, in KiB.
+#[allow(unsafe_code, reason = "neither std nor rustix has getrusage")]
+fn peak_of_children() -> i64 {
+    const RUSAGE_CHILDREN: i32 = -1;
+    unsafe extern "C" {
+        fn getrusage(who: i32, usage: *mut [i64; 18]) -> i32;
+    }
+    // Two pairs of seconds and microseconds, then `ru_maxrss`, on 64-bit machines.
+    let mut usage = [0; 18];
+    // SAFETY: `struct rusage` has 18 longs on 64-bit machines, and the call writes no more than those.
+    let status = unsafe { getrusage(RUSAGE_CHILDREN, &raw mut usage) };
+    if status == 0 { usage[4] } else { -1 }
 }
 
 fn set_xattr(args: &[String]) -> Result<(), String> {

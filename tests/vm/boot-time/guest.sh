@@ -1,0 +1,47 @@
+#!/bin/sh
+# shellcheck shell=dash disable=SC2154,SC2016 # the names are in the file names; what runs in the namespace is quoted
+# Prints `first|warm PROGRAM MICROSECONDS STATUS KIB`.
+# shellcheck source=/dev/null
+. ./names
+
+first=$(cat first)
+deployment=/sysroot/ostree/deploy/small/deploy/$commit_42.0
+if [ "$first" = none ]; then
+    find /sysroot/ostree/repo/objects "$deployment/.ostree.cfs" -type f | ./vm-helper enable >/dev/null
+    cp notes/42 "$deployment/.ostree.seal"
+    sync
+    exit 0
+fi
+mkdir -p /usr/lib/ostree-seal/trusted.d /usr/lib/ostree
+cp release.vkey /usr/lib/ostree-seal/trusted.d
+printf '[seal]\nmode = sealed\nproduct = example.com/small\naccept = note\nminimum-index = 42\n' >/usr/lib/ostree-seal/policy.conf
+printf '[composefs]\nenabled = verity\n' >/usr/lib/ostree/prepare-root.conf
+cp -r closure/. /
+echo "root=x ostree=$target" >/tmp/cmdline
+printf '#!/bin/sh\n' >/tmp/true
+
+# run PHASE PROGRAM WRAPPER...
+run() {
+    phase=$1 name=$2
+    shift 2
+    case $name in
+    seal) program=./ostree-seal-root ;;
+    ostree) program="/usr/lib/ostree/ostree-prepare-root /sysroot" ;;
+    true) program=/bin/true ;;
+    esac
+    PHASE=$phase NAME=$name PROGRAM=$program WRAPPER=$* unshare -m sh -c '
+        mount -t tmpfs run /run
+        mount --bind /tmp/cmdline /proc/cmdline
+        echo "$PHASE $NAME $(./vm-helper time $PROGRAM | tail -n 1)"
+    '
+}
+
+if [ "$first" = seal ]; then second=ostree; else second=seal; fi
+# The helper itself is warm before it measures anything.
+./vm-helper time /bin/true >/dev/null
+run first "$first"
+for _ in 1 2 3; do
+    run warm "$first"
+    run warm $second
+    run warm true
+done
