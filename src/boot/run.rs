@@ -1,13 +1,13 @@
 //! The program from the top down: read, find, check, mount, lay out, publish.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, fstat, major, minor};
 use rustix::io::Errno;
 
 use crate::booted::{self, Entry, Value};
-use crate::check::{MeasuredImage, Report};
+use crate::check::{MeasuredImage, Report, VerifiedImage};
 use crate::cmdline::{self, BootTarget};
 use crate::deployment::{self, Deployment, DeploymentError, OBJECTS};
 use crate::error::{BootError, Doing};
@@ -20,8 +20,8 @@ use crate::policy::{Policy, SealedPolicy, Unsealed};
 use crate::prepare_root_conf::{self, Layout, RootMode};
 use crate::refusal::Refusal;
 use crate::run_files::RunFiles;
-use crate::state::State;
-use crate::{names, verity};
+use crate::state::{State, Steps};
+use crate::verity;
 
 /// The policy's directory in the initramfs.
 const POLICY: &str = "usr/lib/ostree-seal";
@@ -170,6 +170,26 @@ struct Place<'a> {
     layout: &'a Layout,
 }
 
+/// Opens a deployment's image once, measures it, reads what speaks for it, and checks both against the policy. The
+/// preflight of the deploy step calls this as well.
+pub fn check(
+    deployment: &Deployment,
+    objects: BorrowedFd<'_>,
+    policy: &SealedPolicy,
+    steps: &mut Steps,
+) -> Result<VerifiedImage, BootError> {
+    let path = deployment.image_path();
+    let refused = |refusal| BootError::Check(path.clone(), Box::new(refusal));
+    let image = deployment.open_image()?;
+    let places = Places { deployment: deployment.dir.as_fd(), objects };
+    let evidence = Evidence::read(places, deployment.commit, policy).map_err(refused)?;
+    let image = MeasuredImage::measure(image, &Path::new("/").join(&path)).map_err(unchecked)?;
+    steps.end("measure");
+    let image = image.verify(&evidence, policy).map_err(refused)?;
+    steps.end("check");
+    Ok(image)
+}
+
 fn sealed(
     place: &Place<'_>,
     found: &Found,
@@ -178,16 +198,8 @@ fn sealed(
     mut state: State,
 ) -> Result<Mounted, BootError> {
     let path = found.deployment.image_path();
-    let image = found.deployment.open_image()?;
-    let commit: names::CommitId = found.deployment.commit;
-    let places = Places { deployment: found.deployment.dir.as_fd(), objects: found.objects.as_fd() };
-    let refused = |refusal| BootError::Check(path.clone(), Box::new(refusal));
-    let evidence = Evidence::read(places, commit, policy).map_err(refused)?;
-    let image = MeasuredImage::measure(image, &Path::new("/").join(&path)).map_err(unchecked)?;
-    state.steps.end("measure");
-    let image = image.verify(&evidence, policy).map_err(refused)?;
+    let image = check(&found.deployment, found.objects.as_fd(), policy, &mut state.steps)?;
     state.take_report(image.report(), policy);
-    state.steps.end("check");
     let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
     attach(&overlay.mount, CWD, place.sysroot)
         .map_err(Doing::with("mounting the overlay on", place.sysroot))?;

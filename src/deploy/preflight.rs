@@ -3,11 +3,12 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use ostree_seal_root::check::{MeasuredImage, VerifiedImage};
+use ostree_seal_root::check::VerifiedImage;
 use ostree_seal_root::deployment;
 use ostree_seal_root::error::BootError;
-use ostree_seal_root::evidence::{Evidence, Places};
 use ostree_seal_root::policy::SealedPolicy;
+use ostree_seal_root::run;
+use ostree_seal_root::state::Steps;
 
 /// Does what the initramfs does up to the mount: finds the deployment at `target` below the physical root, opens its
 /// image once, measures it, reads the evidence and checks both against the policy.
@@ -19,9 +20,5 @@ pub fn check(physical: &Path, target: &str, policy: &SealedPolicy) -> Result<Ver
     })?;
     let found = deployment::find(&root, target)?;
     let objects = deployment::open_objects(&root)?;
-    let image = found.open_image()?;
-    let places = Places { deployment: found.dir.as_fd(), objects: objects.as_fd() };
-    let evidence = Evidence::read(places, found.commit, policy)?;
-    let image = MeasuredImage::measure(image, &Path::new("/").join(found.image_path()))?;
-    Ok(image.verify(&evidence, policy)?)
+    run::check(&found, objects.as_fd(), policy, &mut Steps::default())
 }
