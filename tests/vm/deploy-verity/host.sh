@@ -35,5 +35,6 @@ echo "$commit" >"$GUEST/commit"
 cp "$SEAL" "$GUEST/ostree-seal"
 cp "$VM_HELPER" "$GUEST/vm-helper"
 add_closure / "$SEAL" "$GUEST/root"
+add_closure / /usr/bin/chattr "$GUEST/root"
 printf 'DISK_SIZE=300M\nVM_TIMEOUT=400\n' >"$WORK/settings"
 chattr -R -f -i "$DISK/ostree/deploy" || true # mke2fs doesn't copy the flag, and nobody could remove the directory

@@ -1,0 +1,93 @@
+#!/bin/bash
+# How long enabling fs-verity takes: ours against `ostree admin post-copy`, one serial process, and `fsverity enable` file by
+# file; on one CPU and on two, and on a disk whose every request takes 4 ms. Each run has a disk of its own that nobody has
+# read before. Only times of one run of this script can be compared. The size of the system: OSTREE_SEAL_SPEED_OBJECTS (3000).
+
+# shellcheck source=tests/vm/lib.sh
+. "$(dirname "$0")/../lib.sh"
+objects=${OSTREE_SEAL_SPEED_OBJECTS:-3000}
+here=$(cd "$(dirname "$0")" && pwd)
+
+# A system of two deployments: the newer one has 1 % other objects. Sizes are like those of /usr: half below 3 KiB, a few large.
+build() {
+    local disk=$WORK/disk tree=$WORK/tree repo number size version
+    repo=$disk/ostree/repo
+    mkdir -p "$disk" "$tree"/usr/{etc,lib/modules/6.12,lib/ostree-seal/trusted.d}
+    ostree admin init-fs --modern "$disk"
+    ostree admin os-init --sysroot="$disk" test
+    ostree config --repo="$repo" set ex-integrity.fsverity maybe
+    "$SEAL" keygen --name=example.com/release "$WORK/release"
+    cp "$WORK/release.vkey" "$tree/usr/lib/ostree-seal/trusted.d/"
+    printf '[seal]\nmode = sealed\nproduct = example.com/os\n' >"$tree/usr/lib/ostree-seal/policy.conf"
+    echo ID=test >"$tree/usr/lib/os-release"
+    echo kernel >"$tree/usr/lib/modules/6.12/vmlinuz"
+    head -c 8000000 /dev/urandom >"$WORK/random"
+    python3 "$here/files.py" "$tree/usr/share" "$objects" 1
+    for version in 1 2; do
+        [ "$version" = 1 ] || python3 "$here/files.py" "$tree/usr/share" $((objects / 100)) 2
+        ostree commit --repo="$repo" -b os --owner-uid=0 --owner-gid=0 --no-xattrs --add-metadata-string=version="$version" "$tree"
+        "$SEAL" sign --repo="$repo" os --key="$WORK/release.key" --product=example.com/os --index="$version"
+        ostree admin deploy --sysroot="$disk" --os=test os
+        chattr -R -f -i "$disk/ostree/deploy" || true
+    done
+    size=$(du -sm --apparent-size "$disk" | cut -f1)
+    make_disk "$WORK/disk.img" $((size * 3 / 2 + 64 + objects / 50))M "$disk"
+    rm -rf "$disk" "$tree"
+}
+
+# guest METHOD [QEMU ARGS...]: one boot; prints what the guest reports.
+guest() {
+    local method=$1
+    shift
+    echo "$method" >"$WORK/guest/method"
+    make_initramfs "$SUITE" "$WORK/initramfs" "$WORK/guest"
+    QEMU_DISKS=()
+    scratch_disk "$WORK/disk.img"
+    VM_TIMEOUT=3000 run_guest "$SUITE" "$WORK/initramfs" "$WORK/results" "$WORK/console" "${QEMU_DISKS[@]}" "$@" || say "QEMU: exit code $?"
+    sed -n "s/^time \([^ ]*\) \(.*\)/\1 \2/p" "$WORK/results" | while read -r what seconds; do
+        echo "$method${2:+ on $2 CPUs}: $what $seconds" >>"$WORK/times"
+    done
+    sed -e '/^time /d' -e '/^end /d' -e '/^kernel /d' "$WORK/results"
+    grep -q -x 'end 0' "$WORK/results" || echo "not ok $method: the guest did not end well"
+}
+
+# seconds METHOD: of one line of the results.
+seconds() { sed -n "s/^$1 //p" "$WORK/times" | head -n 1; }
+
+# faster NAME SLOW FAST TIMES
+compare() {
+    local slow fast
+    slow=$(seconds "$2") fast=$(seconds "$3")
+    if awk -v slow="$slow" -v fast="$fast" -v times="$4" 'BEGIN { exit !(fast > 0 && slow >= fast * times) }'; then
+        echo "ok $1"
+    else
+        echo "not ok $1: $2 took ${slow:-?} s, $3 took ${fast:-?} s, expected a factor of $4"
+    fi
+}
+
+build >"$WORK/build.log" 2>&1
+mkdir -p "$WORK/guest/modules" "$WORK/guest/root"
+cp "$here/guest.sh" "$WORK/guest/"
+cp "$VM_HELPER" "$WORK/guest/vm-helper"
+cp "$SEAL" "$WORK/guest/ostree-seal"
+copy_modules "$SUITE" "$WORK/guest" dm-mod dm-delay
+add_closure / "$SEAL" "$WORK/guest/root"
+add_closure / "$(command -v dmsetup)" "$WORK/guest/root"
+add_closure / "$(command -v fsverity)" "$WORK/guest/root"
+mkdir "$WORK/guest/sid"
+add_closure "$CACHE/oracle-sid" /usr/bin/ostree "$WORK/guest/sid"
+: >"$WORK/times"
+sed -n 's/^objects /# objects: /p' "$WORK/build.log"
+
+for cpus in 1 2; do
+    for method in ours serial post-copy; do guest "$method" -smp "$cpus"; done
+done
+guest each-file -smp 1
+for method in ours-slow-disk serial-slow-disk; do guest "$method" -smp 1; done
+sed 's/^/# /' "$WORK/times"
+
+compare first_run_is_as_fast_as_post_copy_on_one_cpu "post-copy on 1 CPUs: all" "ours on 1 CPUs: first" 1
+compare first_run_is_faster_than_post_copy_on_two_cpus "post-copy on 2 CPUs: all" "ours on 2 CPUs: first" 1.3
+compare idle_run_takes_a_twentieth "ours on 1 CPUs: first" "ours on 1 CPUs: idle" 20
+compare a_disk_with_latency_is_kept_busy "serial-slow-disk on 1 CPUs: all" "ours-slow-disk on 1 CPUs: first" 4
+rm -f "$WORK/disk.img" "$WORK/initramfs"
