@@ -79,6 +79,11 @@ impl BootError {
         !matches!(self, Self::Step { .. } | Self::Conf(..) | Self::Deployment(DeploymentError::Os(..)))
     }
 
+    /// A refusal whose sentence names the file.
+    pub fn unchecked(refusal: Refusal) -> Self {
+        Self::Unchecked(Box::new(refusal))
+    }
+
     /// A word for programs.
     pub fn name(&self) -> &'static str {
         match self {

@@ -5,6 +5,7 @@ pub mod run; // the program from the top down
 
 pub mod cmdline; // which deployment the kernel was told to boot
 pub mod deployment; // where it is, and its image, opened once
+pub mod found; // what is there, and the check of it: also the preflight's
 pub mod prepare_root_conf; // how the root is laid out
 
 pub mod check; // image + evidence + policy -> VerifiedImage, or why not

@@ -1,26 +1,25 @@
 //! The program from the top down: read, find, check, mount, lay out, publish.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, fstat, major, minor};
 use rustix::io::Errno;
 
 use crate::booted::{self, Entry, Value};
-use crate::check::{MeasuredImage, Report, VerifiedImage};
+use crate::check::Report;
 use crate::cmdline::{self, BootTarget};
-use crate::deployment::{self, Deployment, DeploymentError, OBJECTS};
+use crate::deployment::{DeploymentError, OBJECTS};
 use crate::error::{BootError, Doing};
-use crate::evidence::{Evidence, Places};
+use crate::found::Found;
 use crate::journal::{Journal, Kind, one_line};
 use crate::layout::NewRoot;
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
 use crate::namespace::{Outside, attach, clone_tree};
 use crate::policy::{Policy, SealedPolicy, Unsealed};
 use crate::prepare_root_conf::{self, Layout, RootMode};
-use crate::refusal::Refusal;
 use crate::run_files::RunFiles;
-use crate::state::{State, Steps};
+use crate::state::State;
 use crate::verity;
 
 /// The policy's directory in the initramfs.
@@ -50,13 +49,6 @@ struct Orders {
     target: BootTarget,
     policy: Policy,
     layout: Layout,
-}
-
-/// What was found on the disk.
-struct Found {
-    physical: OwnedFd,
-    deployment: Deployment,
-    objects: OwnedFd,
 }
 
 /// The mounted root, and what is to be told about it.
@@ -96,7 +88,7 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
     let path = root.join("proc/cmdline");
     let text = read_text(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
     let target = cmdline::parse(&text)?;
-    let policy = Policy::load(&root.join(POLICY)).map_err(unchecked)?;
+    let policy = Policy::load(&root.join(POLICY)).map_err(BootError::unchecked)?;
     let mut layout = Layout::default();
     for name in CONF {
         let path = root.join(name);
@@ -105,10 +97,6 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
         }
     }
     Ok(Orders { target, policy, layout })
-}
-
-fn unchecked(refusal: Refusal) -> BootError {
-    BootError::Unchecked(Box::new(refusal))
 }
 
 /// Reads a file of the initramfs, if it is there.
@@ -146,10 +134,8 @@ fn build(
 }
 
 fn find(sysroot: &Path, target: &BootTarget, journal: &Journal) -> Result<Found, BootError> {
-    let physical =
-        deployment::open_root(sysroot).map_err(Doing::with("opening the physical root", sysroot))?;
-    let deployment = deployment::find(&physical, &target.path)?;
-    let objects = deployment::open_objects(&physical)?;
+    let found = Found::find(sysroot, &target.path)?;
+    let deployment = &found.deployment;
     let stat = fstat(&deployment.dir).map_err(Doing::step("looking at the deployment"))?;
     let path = format!("/{}", deployment.path);
     journal.say(
@@ -161,33 +147,13 @@ fn find(sysroot: &Path, target: &BootTarget, journal: &Journal) -> Result<Found,
             ("DEPLOYMENT_INODE", &stat.st_ino.to_string()),
         ],
     );
-    Ok(Found { physical, deployment, objects })
+    Ok(found)
 }
 
 /// Where the root goes, and how it is laid out.
 struct Place<'a> {
     sysroot: &'a Path,
     layout: &'a Layout,
-}
-
-/// Opens a deployment's image once, measures it, reads what speaks for it, and checks both against the policy. The
-/// preflight of the deploy step calls this as well.
-pub fn check(
-    deployment: &Deployment,
-    objects: BorrowedFd<'_>,
-    policy: &SealedPolicy,
-    steps: &mut Steps,
-) -> Result<VerifiedImage, BootError> {
-    let path = deployment.image_path();
-    let refused = |refusal| BootError::Check(path.clone(), Box::new(refusal));
-    let image = deployment.open_image()?;
-    let places = Places { deployment: deployment.dir.as_fd(), objects };
-    let evidence = Evidence::read(places, deployment.commit, policy).map_err(refused)?;
-    let image = MeasuredImage::measure(image, &Path::new("/").join(&path)).map_err(unchecked)?;
-    steps.end("measure");
-    let image = image.verify(&evidence, policy).map_err(refused)?;
-    steps.end("check");
-    Ok(image)
 }
 
 fn sealed(
@@ -198,8 +164,9 @@ fn sealed(
     mut state: State,
 ) -> Result<Mounted, BootError> {
     let path = found.deployment.image_path();
-    let image = check(&found.deployment, found.objects.as_fd(), policy, &mut state.steps)?;
+    let image = found.verify(policy)?;
     state.take_report(image.report(), policy);
+    state.steps.end("check");
     let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
     attach(&overlay.mount, CWD, place.sysroot)
         .map_err(Doing::with("mounting the overlay on", place.sysroot))?;

@@ -1,7 +1,6 @@
 #!/bin/sh
 # shellcheck shell=dash disable=SC2154,SC2016,SC2059 # the names are in the file names; what runs in the new root is quoted
 # A sealed boot, and everything that must not boot. Each case starts from the good state, in a mount namespace of its own.
-
 # shellcheck source=tests/vm/guest/lib.sh
 . /lib.sh
 # shellcheck source=/dev/null

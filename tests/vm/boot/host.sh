@@ -2,7 +2,6 @@
 # A small OS in two releases, deployed by Debian sid's ostree, and notes for them: good ones and each kind of bad one. The
 # notes are made with openssl from C2SP's specification, not with our own code.
 
-# shellcheck disable=SC2154 # commits and digests of releases come from the file $GUEST/names
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
