@@ -1,6 +1,10 @@
 //! Bad input and bad luck: one clear sentence, exit code 1, and no image.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
 
 mod common;
 

@@ -1,6 +1,5 @@
 //! Images pinned by digest: our own vectors in `tests/data`, and those of the composefs project where they are.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
