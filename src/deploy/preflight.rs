@@ -19,9 +19,12 @@ pub fn check(physical: &Path, target: &str, policy: &SealedPolicy) -> Result<Ver
     })?;
     let found = deployment::find(&root, target)?;
     let objects = deployment::open_objects(&root)?;
+    let path = found.image_path();
     let image = found.open_image()?;
     let places = Places { deployment: found.dir.as_fd(), objects: objects.as_fd() };
-    let evidence = Evidence::read(places, found.commit, policy)?;
-    let image = MeasuredImage::measure(image, &Path::new("/").join(found.image_path()))?;
-    Ok(image.verify(&evidence, policy)?)
+    let refused = |refusal| BootError::Check(path.clone(), Box::new(refusal));
+    let evidence = Evidence::read(places, found.commit, policy).map_err(refused)?;
+    let image = MeasuredImage::measure(image, &Path::new("/").join(&path))
+        .map_err(|refusal| BootError::Unchecked(Box::new(refusal)))?;
+    image.verify(&evidence, policy).map_err(refused)
 }
