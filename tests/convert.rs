@@ -216,6 +216,25 @@ fn converts_a_sparse_file_of_5_gigabytes() {
     assert_eq!(line, format!("/sparse {SIZE} 100644 1 0 0 0 0.0 {payload} - {SPARSE_DIGEST}"));
 }
 
+#[test]
+fn a_cache_changes_no_byte_and_spares_the_reading() {
+    let scratch = scratch();
+    let repo = repo_with(scratch.path(), ostree::RepoMode::BareUser, &trees::plain());
+    let image = scratch.path().join("image").display().to_string();
+    let convert = |more: &str| {
+        let report = seal(&["convert", "--json", &repo_arg(&repo.path), "main", &image, more]).ok();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        (fs::read(&image).unwrap(), report["known_objects"].as_u64(), report["objects"].as_u64())
+    };
+    let (without, ..) = convert("--no-cache");
+    let (first, known, _) = convert("--threads=1");
+    assert_eq!(known, Some(0));
+    let (second, known, objects) = convert("--threads=2");
+    assert_eq!(known, objects);
+    assert!(objects > Some(100));
+    assert!(without == first && first == second, "the same bytes each time");
+}
+
 fn sha256_of_object(repo: &TestRepo, path: &str) -> String {
     let listing = run("ostree", &["ls", "-C", &repo_arg(&repo.path), "main", path]);
     listing.split_whitespace().nth(4).unwrap().to_owned()

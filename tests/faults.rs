@@ -137,6 +137,22 @@ fn names_the_object_that_is_missing() {
 }
 
 #[test]
+fn names_the_object_that_is_missing_even_if_the_cache_knows_it() {
+    for mode in [ostree::RepoMode::BareUser, ostree::RepoMode::Archive] {
+        let fixture = Fixture::new(mode);
+        let image = fixture.scratch.path().join("first").display().to_string();
+        seal(&["convert", &repo_arg(&fixture.repo.path), "main", &image]).ok();
+        assert!(fixture.repo.path.join("ostree-seal.cache").exists());
+        let extension = if mode == ostree::RepoMode::Archive { "filez" } else { "file" };
+        let (checksum, file) = fixture.object("/baz/cow", extension);
+        fs::remove_file(file).unwrap();
+        let expected =
+            format!("object {checksum}.{extension} is missing from {}", fixture.repo.path.display());
+        assert_eq!(fixture.fails(), expected);
+    }
+}
+
+#[test]
 fn refuses_archived_objects_with_a_flipped_bit() {
     // The header's length, its padding, size, owner, mode, the content.
     for (at, reason) in [

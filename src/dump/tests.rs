@@ -18,6 +18,7 @@ fn printed(tree: &Tree) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one table")]
 fn names_line_and_field_of_what_it_refuses() {
     let digest = "a".repeat(64);
     let long = "x".repeat(5001);

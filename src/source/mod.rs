@@ -28,6 +28,7 @@ mod lock; // libostree's lock; the only unsafe code of this package
 mod repo; // libostree: open, resolve, lock
 
 mod assemble; // table of objects -> tree
+mod presence; // whether objects that a cache knows are there
 mod queue; // jobs for the threads
 mod walk; // commit -> table of objects
 
