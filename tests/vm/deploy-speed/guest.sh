@@ -5,6 +5,7 @@
 . /lib.sh
 
 cp -r "$TEST/root/." /
+PATH=$PATH:/usr/bin:/usr/sbin:/sbin
 seal=$TEST/ostree-seal
 method=$(cat "$TEST/method")
 
@@ -28,7 +29,7 @@ slow_disk() {
     sectors=$(cat /sys/class/block/"$(basename "$(readlink -f /dev/disk/sysroot)")"/size)
     echo "0 $sectors delay /dev/disk/sysroot 0 4" | dmsetup create slow >&2
     dmsetup mknodes >&2
-    mount -t ext4 /dev/mapper/slow /sysroot
+    mount -t ext4 /dev/mapper/slow /sysroot || exit 1
 }
 
 objects() { (cd /sysroot/ostree/repo/objects && find . -name '*.file' -type f); }

@@ -2,6 +2,8 @@
 # How long enabling fs-verity takes: ours against `ostree admin post-copy`, one serial process, and `fsverity enable` file by
 # file; on one CPU and on two, and on a disk whose every request takes 4 ms. Each run has a disk of its own that nobody has
 # read before. Only times of one run of this script can be compared. The size of the system: OSTREE_SEAL_SPEED_OBJECTS (3000).
+# With one CPU the guest's clock counts instructions (1 ns each) and waits, so it doesn't depend on what else the host does;
+# with two it is the host's clock, which needs a quiet host: OSTREE_SEAL_SPEED_CPUS="1 2" (1).
 
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -39,6 +41,7 @@ build() {
 guest() {
     local method=$1
     shift
+    [ "$2" != 1 ] || set -- "$@" -icount shift=0,sleep=on
     echo "$method" >"$WORK/guest/method"
     make_initramfs "$SUITE" "$WORK/initramfs" "$WORK/guest"
     QEMU_DISKS=()
@@ -79,7 +82,8 @@ add_closure "$CACHE/oracle-sid" /usr/bin/ostree "$WORK/guest/sid"
 : >"$WORK/times"
 sed -n 's/^objects /# objects: /p' "$WORK/build.log"
 
-for cpus in 1 2; do
+read -r -a all_cpus <<<"${OSTREE_SEAL_SPEED_CPUS:-1}"
+for cpus in "${all_cpus[@]}"; do
     for method in ours serial post-copy; do guest "$method" -smp "$cpus"; done
 done
 guest each-file -smp 1
@@ -87,7 +91,7 @@ for method in ours-slow-disk serial-slow-disk; do guest "$method" -smp 1; done
 sed 's/^/# /' "$WORK/times"
 
 compare first_run_is_as_fast_as_post_copy_on_one_cpu "post-copy on 1 CPUs: all" "ours on 1 CPUs: first" 1
-compare first_run_is_faster_than_post_copy_on_two_cpus "post-copy on 2 CPUs: all" "ours on 2 CPUs: first" 1.3
+[[ " ${all_cpus[*]} " != *" 2 "* ]] || compare first_run_is_faster_than_post_copy_on_two_cpus "post-copy on 2 CPUs: all" "ours on 2 CPUs: first" 1.3
 compare idle_run_takes_a_twentieth "ours on 1 CPUs: first" "ours on 1 CPUs: idle" 20
 compare a_disk_with_latency_is_kept_busy "serial-slow-disk on 1 CPUs: all" "ours-slow-disk on 1 CPUs: first" 4
 rm -f "$WORK/disk.img" "$WORK/initramfs"
