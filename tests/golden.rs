@@ -76,6 +76,9 @@ impl<'a> Golden<'a> {
     }
 }
 
+/// Vectors with a device or FIFO of 4 GiB or more: that makes an extended inode, but the size is not stored.
+const OVERSIZED_DEVICES: [&str; 4] = ["devices", "rand-03", "rand-06", "rand-19"];
+
 #[test]
 fn own_vectors_give_the_pinned_images() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -87,7 +90,8 @@ fn own_vectors_give_the_pinned_images() {
         assert_eq!(sha256(&image), golden.sha256, "sha256 of {} {:?}", golden.name, golden.versions);
         let verity = merkle::digest(&image).to_string();
         assert_eq!(verity, golden.verity, "fs-verity digest of {} {:?}", golden.name, golden.versions);
-        assert_eq!(self::image(&printed(&image), own_version(&image)), image, "dump of {}", golden.name);
+        let again = self::image(&printed(&image), own_version(&image));
+        assert!(again == image || OVERSIZED_DEVICES.contains(&golden.name), "dump of {}", golden.name);
         checked += 1;
     }
     assert_eq!(checked, 108, "every vector with each of the three version arguments");
@@ -125,7 +129,7 @@ fn upstream_vectors_give_the_pinned_images() {
         assert_eq!(sha256(&image), expected.trim(), "{}", path.display());
         // The image of bigfile.dump says less than its dump: that file's chunk table overflows.
         if !path.ends_with("bigfile.dump") {
-            assert_eq!(self::image(&printed(&image), own_version(&image)), image, "{}", path.display());
+            assert!(self::image(&printed(&image), own_version(&image)) == image, "{}", path.display());
         }
         checked += 1;
     }
