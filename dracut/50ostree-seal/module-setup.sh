@@ -14,7 +14,7 @@ install() {
     for kind in trusted.d revoked.d; do
         mkdir -p "$initdir/usr/lib/ostree-seal/$kind"
         for key in "$dracutsysrootdir"/etc/ostree-seal/"$kind"/* "$dracutsysrootdir"/usr/lib/ostree-seal/"$kind"/*; do
-            [[ ! -e $key ]] || install -m 644 "$key" "$initdir/usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}"
+            [[ ! -e $key ]] || inst_simple "$key" "/usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}"
         done
     done
     compgen -G "$initdir/usr/lib/ostree-seal/trusted.d/*.vkey" >/dev/null || grep -q '^mode *= *unsealed' "$initdir/usr/lib/ostree-seal/policy.conf" ||

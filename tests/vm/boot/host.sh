@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck source=tests/vm/notes.sh
+. "$(dirname "$0")/../notes.sh"
 ORACLE=$CACHE/oracle-sid
 [ -d "$ORACLE/usr/bin" ] || die "there is no $ORACLE: run 'make oracle'"
 
@@ -23,29 +25,6 @@ make_tree() {
     : >"$tree/usr/share/empty"
     "$VM_HELPER" setxattr user.genuine "release $release" "$tree/usr/bin/victim"
     for ((number = 0; number < 300; number++)); do echo "$release $number" >"$tree/usr/share/many/file-$number"; done
-}
-
-# key NAME: makes keys/NAME.pem, and keys/NAME.vkey as NAME+HASH+BASE64(1, public key).
-key() {
-    local file=$WORK/keys/${1##*/} hash
-    mkdir -p "$WORK/keys"
-    openssl genpkey -algorithm ed25519 -out "$file.pem"
-    { printf '\001' && openssl pkey -in "$file.pem" -pubout -outform DER | tail -c 32; } >"$file.raw"
-    hash=$({ printf '%s\n' "$1" && cat "$file.raw"; } | sha256sum | cut -c 1-8)
-    printf '%s+%s+%s\n' "$1" "$hash" "$(base64 -w0 "$file.raw")" >"$file.vkey"
-}
-
-# note DIGEST INDEX COMMIT KEY...: prints a note.
-note() {
-    local text=$WORK/text key name hash
-    printf 'ostree-seal v1\nproduct example.com/small\nimage fsverity-sha256-4096 %s\nindex %s\ncommit %s\n' "$1" "$2" "$3" >"$text"
-    cat "$text"
-    echo
-    for key in "${@:4}"; do
-        IFS=+ read -r name hash _ <"$WORK/keys/$key.vkey"
-        openssl pkeyutl -sign -rawin -inkey "$WORK/keys/$key.pem" -in "$text" -out "$WORK/signature"
-        printf '\xe2\x80\x94 %s %s\n' "$name" "$({ printf '%b' "\\x${hash:0:2}\\x${hash:2:2}\\x${hash:4:2}\\x${hash:6:2}" && cat "$WORK/signature"; } | base64 -w0)"
-    done
 }
 
 # detached COMMIT KEY: prints a commit's detached metadata, the GVariant {'ostree.sign.ed25519': <[signature]>}.
@@ -89,19 +68,19 @@ mkdir "$GUEST/notes"
 for release in 41 42; do
     commit=$(cat "$WORK/commit-$release")
     digest=$(fsverity digest --compact "$DISK/ostree/deploy/small/deploy/$commit.0/.ostree.cfs" | cut -d: -f2)
-    note "$digest" "$release" "$commit" release >"$GUEST/notes/$release"
+    seal_note "$digest" "$release" "$commit" release >"$GUEST/notes/$release"
     printf 'commit_%s=%s\ndigest_%s=%s\n' "$release" "$commit" "$release" "$digest" >>"$GUEST/names"
 done
 # shellcheck source=/dev/null
 . "$GUEST/names"
 : "${commit_41:?} ${commit_42:?} ${digest_42:?}"
 good=("$digest_42" 42 "$commit_42")
-note "${good[@]}" revoked >"$GUEST/notes/revoked"
-note "${good[@]}" stranger >"$GUEST/notes/stranger"
-note "${good[@]}" stranger revoked release second >"$GUEST/notes/many-keys"
+seal_note "${good[@]}" revoked >"$GUEST/notes/revoked"
+seal_note "${good[@]}" stranger >"$GUEST/notes/stranger"
+seal_note "${good[@]}" stranger revoked release second >"$GUEST/notes/many-keys"
 sed 's/^index 42$/index 43/' "$GUEST/notes/42" >"$GUEST/notes/edited"
-note "${digest_42}" 42 "$commit_41" release >"$GUEST/notes/other-commit"
-note "${digest_42:0:63}" 42 "$commit_42" release >"$GUEST/notes/short-digest"
+seal_note "${digest_42}" 42 "$commit_41" release >"$GUEST/notes/other-commit"
+seal_note "${digest_42:0:63}" 42 "$commit_42" release >"$GUEST/notes/short-digest"
 mkdir "$GUEST/detached"
 for key in release stranger revoked; do detached "$commit_42" "$key" >"$GUEST/detached/$key"; done
 detached "$commit_41" release >"$GUEST/detached/old"
