@@ -24,7 +24,7 @@ kill -9 $pid
 wait $pid
 same the_run_was_killed 137 $?
 
-report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr) && ok next_run_completes || not_ok next_run_completes "$(cat /tmp/stderr)"
+if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok next_run_completes; else not_ok next_run_completes "$(cat /tmp/stderr)"; fi
 note "first complete run: $(count "$report" objects_enabled) enabled, $(count "$report" objects_before) before"
 fails "the_killed_run_had_done_a_part" "" test "$(count "$report" objects_before)" = 0
 total=$(($(count "$report" objects_enabled) + $(count "$report" objects_before)))
@@ -34,7 +34,7 @@ same image_has_verity_and_the_signed_digest "$(count_digest=$(sed -n 's/^image f
 succeeds verify_agrees "$seal" verify --trust="$directory/usr/lib/ostree-seal" --deployment="$directory"
 
 before=$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %Z' | md5sum)
-report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr) && ok idle_run_succeeds || not_ok idle_run_succeeds "$(cat /tmp/stderr)"
+if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok idle_run_succeeds; else not_ok idle_run_succeeds "$(cat /tmp/stderr)"; fi
 same idle_run_enables_nothing 0 "$(count "$report" objects_enabled)"
 same idle_run_changes_nothing "$before" "$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %Z' | md5sum)"
 note "idle run measured $(count "$report" objects_before) objects, the first saw $total files"

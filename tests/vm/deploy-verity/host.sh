@@ -4,6 +4,7 @@
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck disable=SC2153 # the runner sets both
 repo=$DISK/ostree/repo tree=$WORK/tree
 
 "$SEAL" keygen --name=example.com/release "$WORK/release" >/dev/null
