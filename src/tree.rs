@@ -43,6 +43,8 @@ pub const NAME_MAX: usize = 255;
 pub const TARGET_MAX: usize = 4095;
 /// Largest content that a node holds itself, in bytes (`LCFS_BUILD_INLINE_FILE_SIZE_LIMIT`).
 pub const INLINE_MAX: usize = 5000;
+/// Largest file that lies in a backing file, in bytes: 1024 chunks of 2^43.
+pub const FILE_SIZE_MAX: u64 = 1 << 53;
 /// Longest xattr name and largest xattr value, in bytes.
 pub const XATTR_NAME_MAX: usize = 255;
 /// Largest xattr value, in bytes.

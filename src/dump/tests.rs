@@ -98,6 +98,10 @@ fn names_line_and_field_of_what_it_refuses() {
             &format!("/a 2 100644 1 0 0 0 0.0 - - {digest}0"),
             "line 2, field DIGEST: expected - or the 64 hex digits of an fs-verity digest",
         ),
+        (
+            "/a 9007199254740993 100644 1 0 0 0 0.0 a - -",
+            "line 2, field SIZE: the file has 9007199254740993 bytes, at most 2^53 = 9007199254740992 are possible",
+        ),
         ("/a 0 100644 1 0 0 0 0.0 - - - key", "line 2, field KEY=VALUE: there is no = between key and value"),
         (
             "/a 0 100644 1 0 0 0 0.0 - - -  a=b",
