@@ -216,7 +216,7 @@ fn refuses_objects_that_are_something_else_than_files() {
     let (checksum, file) = fixture.object("/baz/cow", "file");
     let reading = format!("reading object {checksum}.file: ");
     fs::remove_file(&file).unwrap();
-    run("mkfifo", &[&file]);
+    run("mkfifo", &[file.to_str().unwrap()]);
     assert_eq!(fixture.fails(), format!("{reading}it is not a regular file"));
     fs::remove_file(&file).unwrap();
     std::os::unix::fs::symlink("elsewhere", &file).unwrap();
