@@ -189,7 +189,8 @@ fn converts_a_directory_of_20_000_entries() {
     let image = scratch.path().join("image");
     let args =
         ["convert", &repo_arg(&repo.path), "main", &image.display().to_string(), "--json"].map(String::from);
-    let report: serde_json::Value = serde_json::from_str(&seal(&args).ok()).unwrap();
+    let report: serde_json::Value =
+        serde_json::from_str(&seal(&args.each_ref().map(String::as_str)).ok()).unwrap();
     // The root, its directory, the files, five directories that a boot needs and 256 names that hide objects.
     assert_eq!(report["inodes"], 2 + 20_000 + 5 + 256);
     assert_eq!(report["objects"], 100);
