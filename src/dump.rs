@@ -14,3 +14,6 @@ mod print; // nodes to lines
 pub use error::{DumpError, DumpErrorKind, Field};
 pub use parse::parse;
 pub use print::print;
+
+#[cfg(test)]
+mod tests;

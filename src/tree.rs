@@ -4,7 +4,7 @@
 //! that a node costs no allocation of its own and a tree of 1,000,000 files stays small.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::ops::Index;
 
 use hashbrown::HashTable;
@@ -13,6 +13,7 @@ use ostree_seal_root::digest::Digest;
 
 mod error;
 mod path;
+mod xattrs;
 pub use error::TreeError;
 pub use path::Places;
 
@@ -42,6 +43,8 @@ pub const NAME_MAX: usize = 255;
 pub const TARGET_MAX: usize = 4095;
 /// Largest content that a node holds itself, in bytes (`LCFS_BUILD_INLINE_FILE_SIZE_LIMIT`).
 pub const INLINE_MAX: usize = 5000;
+/// Largest file that lies in a backing file, in bytes: 1024 chunks of 2^43.
+pub const FILE_SIZE_MAX: u64 = 1 << 53;
 /// Longest xattr name and largest xattr value, in bytes.
 pub const XATTR_NAME_MAX: usize = 255;
 /// Largest xattr value, in bytes.
@@ -243,27 +246,6 @@ impl Tree {
         entries.binary_search_by(|entry| self[entry.name].cmp(name)).ok().map(|index| &entries[index])
     }
 
-    /// The xattrs of a set, in bytewise order of their names.
-    pub fn xattrs(&self, set: XattrsId) -> impl ExactSizeIterator<Item = &Xattr> {
-        self.xattr_ids(set).iter().map(|id| &self[*id])
-    }
-
-    /// The xattrs of a set by their ids, in bytewise order of their names.
-    pub fn xattr_ids(&self, set: XattrsId) -> &[XattrId] {
-        let (start, len) = self.xattr_sets[set.0 as usize];
-        &self.xattr_ids[start as usize..][..len as usize]
-    }
-
-    /// All interned xattrs, in the order in which they were added.
-    pub fn interned_xattrs(&self) -> impl ExactSizeIterator<Item = (XattrId, &Xattr)> {
-        self.xattrs.iter().enumerate().map(|(index, xattr)| (XattrId(narrow(index)), xattr))
-    }
-
-    /// Number of interned xattr sets, the empty one included: every [`XattrsId`] is below it.
-    pub fn xattr_set_count(&self) -> usize {
-        self.xattr_sets.len()
-    }
-
     /// Number of directories: every [`DirectoryId`] is below it.
     pub fn directory_count(&self) -> usize {
         self.directories.len()
@@ -339,65 +321,6 @@ impl Tree {
         }
     }
 
-    /// An xattr set; the same set given twice is stored once. A later value of a repeated name wins.
-    pub fn add_xattrs(&mut self, pairs: &[(&[u8], &[u8])]) -> Result<XattrsId, TreeError> {
-        let ids = pairs.iter().map(|(name, value)| self.add_xattr(name, value)).collect::<Result<_, _>>()?;
-        self.add_xattr_set(ids)
-    }
-
-    /// One xattr; the same name and value given twice are stored once.
-    pub fn add_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<XattrId, TreeError> {
-        if name.is_empty() || name.len() > XATTR_NAME_MAX {
-            return Err(TreeError::XattrName(name.len()));
-        }
-        if value.len() > XATTR_VALUE_MAX {
-            return Err(TreeError::XattrValue(value.len()));
-        }
-        let hash = self.hasher.hash_one((name, value));
-        let known = self.known_xattrs.find(hash, |id| self.is_xattr(*id, name, value));
-        if let Some(known) = known {
-            return Ok(*known);
-        }
-        let id = XattrId(place(self.xattrs.len())?);
-        let xattr = Xattr { name: self.add_bytes(name)?, value: self.add_bytes(value)? };
-        self.xattrs.push(xattr);
-        let (arena, xattrs, hasher) = (&self.arena, &self.xattrs, &self.hasher);
-        self.known_xattrs.insert_unique(hash, id, |id| {
-            let xattr = &xattrs[id.index()];
-            hasher.hash_one((slice(arena, xattr.name), slice(arena, xattr.value)))
-        });
-        Ok(id)
-    }
-
-    /// A set of interned xattrs. A later value of a repeated name wins.
-    pub fn add_xattr_set(&mut self, mut ids: Vec<XattrId>) -> Result<XattrsId, TreeError> {
-        if ids.is_empty() {
-            return Ok(XattrsId::NONE);
-        }
-        ids.reverse();
-        ids.sort_by(|a, b| self[self[*a].name].cmp(&self[self[*b].name]));
-        ids.dedup_by(|a, b| self[self[*a].name] == self[self[*b].name]);
-        let sizes = ids.iter().map(|id| 7 + self[*id].name.len() + self[*id].value.len());
-        let budget = 12 + sizes.sum::<usize>();
-        if budget > XATTR_BUDGET {
-            return Err(TreeError::XattrBudget(budget));
-        }
-        let hash = self.hasher.hash_one(&ids);
-        if let Some(known) = self.known_sets.find(hash, |set| self.xattr_ids(*set) == ids) {
-            return Ok(*known);
-        }
-        let start = place(self.xattr_ids.len())?;
-        self.xattr_ids.extend_from_slice(&ids);
-        let id = XattrsId(place(self.xattr_sets.len())?);
-        self.xattr_sets.push((start, place(ids.len())?));
-        let (members, sets, hasher) = (&self.xattr_ids, &self.xattr_sets, &self.hasher);
-        self.known_sets.insert_unique(hash, id, |set| {
-            let (start, len) = sets[set.index()];
-            hasher.hash_one(&members[start as usize..][..len as usize])
-        });
-        Ok(id)
-    }
-
     /// Makes another node of a node that has its names already.
     pub fn replace(&mut self, node: NodeId, meta: Metadata, content: Content) {
         self.nodes[node.index()] = Node { meta, content };
@@ -427,10 +350,6 @@ impl Tree {
             }
         }
         Ok(())
-    }
-
-    fn is_xattr(&self, id: XattrId, name: &[u8], value: &[u8]) -> bool {
-        &self[self[id].name] == name && &self[self[id].value] == value
     }
 
     /// Text for [`Tree::add_backing_at`].
@@ -482,23 +401,6 @@ impl Index<Span> for Tree {
 
 impl NodeId {
     /// Position in [`Tree::nodes`].
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl XattrsId {
-    /// The set without any xattr.
-    pub const NONE: Self = Self(0);
-
-    /// Position among the interned sets.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl XattrId {
-    /// Position among the interned xattrs.
     pub fn index(self) -> usize {
         self.0 as usize
     }

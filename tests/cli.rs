@@ -1,6 +1,10 @@
 //! The command line as a contract: help, exit codes, streams, man pages, completions, `ostree seal`.
 
-#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
 
 mod common;
 

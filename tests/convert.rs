@@ -189,7 +189,8 @@ fn converts_a_directory_of_20_000_entries() {
     let image = scratch.path().join("image");
     let args =
         ["convert", &repo_arg(&repo.path), "main", &image.display().to_string(), "--json"].map(String::from);
-    let report: serde_json::Value = serde_json::from_str(&seal(&args).ok()).unwrap();
+    let report: serde_json::Value =
+        serde_json::from_str(&seal(&args.each_ref().map(String::as_str)).ok()).unwrap();
     // The root, its directory, the files, five directories that a boot needs and 256 names that hide objects.
     assert_eq!(report["inodes"], 2 + 20_000 + 5 + 256);
     assert_eq!(report["objects"], 100);
@@ -214,6 +215,25 @@ fn converts_a_sparse_file_of_5_gigabytes() {
     let line = dump.lines().find(|line| line.starts_with("/sparse ")).unwrap();
     let payload = format!("{}/{}.file", &checksum[..2], &checksum[2..]);
     assert_eq!(line, format!("/sparse {SIZE} 100644 1 0 0 0 0.0 {payload} - {SPARSE_DIGEST}"));
+}
+
+#[test]
+fn a_cache_changes_no_byte_and_spares_the_reading() {
+    let scratch = scratch();
+    let repo = repo_with(scratch.path(), ostree::RepoMode::BareUser, &trees::plain());
+    let image = scratch.path().join("image").display().to_string();
+    let convert = |more: &str| {
+        let report = seal(&["convert", "--json", &repo_arg(&repo.path), "main", &image, more]).ok();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        (fs::read(&image).unwrap(), report["known_objects"].as_u64(), report["objects"].as_u64())
+    };
+    let (without, ..) = convert("--no-cache");
+    let (first, known, _) = convert("--threads=1");
+    assert_eq!(known, Some(0));
+    let (second, known, objects) = convert("--threads=2");
+    assert_eq!(known, objects);
+    assert!(objects > Some(100));
+    assert!(without == first && first == second, "the same bytes each time");
 }
 
 fn sha256_of_object(repo: &TestRepo, path: &str) -> String {

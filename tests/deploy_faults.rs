@@ -1,5 +1,11 @@
 //! `deploy` on a disk that fails and in a process that dies: at each system call that changes the disk, in turn. Needs
-//! strace, which fails or kills at the n-th call; `tests/vm/deploy-faults` does the same where there is fs-verity.
+//! strace, which fails or kills at the n-th call.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
 
 mod common;
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ostree_seal::dump;
 use ostree_seal::erofs::{self, Versions};
+use ostree_seal::merkle;
 use sha2::{Digest, Sha256};
 
 fn image(text: &[u8], versions: Versions) -> Vec<u8> {
@@ -20,6 +21,17 @@ fn image(text: &[u8], versions: Versions) -> Vec<u8> {
     erofs::emit(&tree, &plan, &mut image).unwrap();
     assert_eq!(image.len() as u64, plan.image_size());
     image
+}
+
+fn printed(image: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    dump::print(&erofs::read(image).unwrap(), &mut text).unwrap();
+    text
+}
+
+fn own_version(image: &[u8]) -> Versions {
+    let version = erofs::version(image).unwrap();
+    Versions { min: version, max: version }
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -41,6 +53,7 @@ struct Golden<'a> {
     name: &'a str,
     versions: Versions,
     sha256: &'a str,
+    verity: &'a str,
     size: u64,
 }
 
@@ -53,9 +66,18 @@ impl<'a> Golden<'a> {
             "v1" => Versions { min: 1, max: 1 },
             other => panic!("version argument {other:?}"),
         };
-        Self { name: fields[0], versions, sha256: fields[2], size: fields[4].parse().unwrap() }
+        Self {
+            name: fields[0],
+            versions,
+            sha256: fields[2],
+            verity: fields[3],
+            size: fields[4].parse().unwrap(),
+        }
     }
 }
+
+/// Vectors with a device or FIFO of 4 GiB or more: that makes an extended inode, but the size is not stored.
+const OVERSIZED_DEVICES: [&str; 4] = ["devices", "rand-03", "rand-06", "rand-19"];
 
 #[test]
 fn own_vectors_give_the_pinned_images() {
@@ -66,6 +88,10 @@ fn own_vectors_give_the_pinned_images() {
         let image = image(&read(&data.join(format!("{}.dump", golden.name))), golden.versions);
         assert_eq!(image.len() as u64, golden.size, "size of {} {:?}", golden.name, golden.versions);
         assert_eq!(sha256(&image), golden.sha256, "sha256 of {} {:?}", golden.name, golden.versions);
+        let verity = merkle::digest(&image).to_string();
+        assert_eq!(verity, golden.verity, "fs-verity digest of {} {:?}", golden.name, golden.versions);
+        let again = self::image(&printed(&image), own_version(&image));
+        assert!(again == image || OVERSIZED_DEVICES.contains(&golden.name), "dump of {}", golden.name);
         checked += 1;
     }
     assert_eq!(checked, 108, "every vector with each of the three version arguments");
@@ -83,7 +109,7 @@ fn upstream() -> Option<Vec<PathBuf>> {
 #[test]
 fn upstream_vectors_give_the_pinned_images() {
     let Some(paths) = upstream() else {
-        println!("SKIP: 5 upstream image vectors, ../shared/vectors/upstream is not there");
+        println!("SKIP upstream_vectors_give_the_pinned_images: no vectors in ../shared/vectors/upstream");
         return;
     };
     let is_dump =
@@ -101,6 +127,10 @@ fn upstream_vectors_give_the_pinned_images() {
         };
         let image = image(&read(path), versions);
         assert_eq!(sha256(&image), expected.trim(), "{}", path.display());
+        // The image of bigfile.dump says less than its dump: that file's chunk table overflows.
+        if !path.ends_with("bigfile.dump") {
+            assert!(self::image(&printed(&image), own_version(&image)) == image, "{}", path.display());
+        }
         checked += 1;
     }
     assert!(checked > 0);
@@ -110,7 +140,9 @@ fn upstream_vectors_give_the_pinned_images() {
 #[test]
 fn refuses_each_upstream_vector_that_should_fail() {
     let Some(paths) = upstream() else {
-        println!("SKIP: 7 upstream refusal vectors, ../shared/vectors/upstream is not there");
+        println!(
+            "SKIP refuses_each_upstream_vector_that_should_fail: no vectors in ../shared/vectors/upstream"
+        );
         return;
     };
     let should_fail =

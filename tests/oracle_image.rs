@@ -1,5 +1,11 @@
 //! Images and dumps compared with the programs of Debian sid's composefs, byte for byte.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 mod common;
 
 use std::path::Path;

@@ -1,5 +1,11 @@
 //! Random trees around every boundary of the format: text -> tree -> image -> tree -> text, and each step back.
 
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
 mod common;
 
 use common::dumps::{self, Loss};

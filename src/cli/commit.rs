@@ -1,7 +1,7 @@
 //! The arguments of every command that reads a commit.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
@@ -30,6 +30,11 @@ impl CommitArgs {
         let source = Source::open(&self.repo)?;
         let commit = source.commit(&self.rev)?;
         Ok((source, commit))
+    }
+
+    /// The repository.
+    pub(super) fn repo(&self) -> &Path {
+        &self.repo
     }
 
     /// The commit as it was named.

@@ -6,12 +6,13 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
+use super::cache::CacheArgs;
 use super::commit::CommitArgs;
 use super::progress::ObjectBar;
 use super::{print_json, print_line};
 use crate::convert;
 use crate::output::{ImageVerity, NewImage};
-use crate::source::{Load, NoCache};
+use crate::source::Load;
 
 /// Write the composefs image of a commit
 ///
@@ -26,6 +27,9 @@ digest (ostree.composefs.digest.v0); then there is no image.")]
 pub(super) struct ConvertArgs {
     #[command(flatten)]
     commit: CommitArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
 
     /// Print a JSON object with the digest and what was done, instead of the digest alone
     #[arg(long)]
@@ -52,6 +56,8 @@ struct Report {
     inodes: u64,
     /// Different file objects.
     objects: u64,
+    /// Objects that the cache knew.
+    known_objects: u64,
     /// Bytes of content that were hashed, and objects whose digest the kernel had.
     hashed_bytes: u64,
     measured_objects: u64,
@@ -63,11 +69,13 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let (source, commit) = args.commit.open()?;
     let mut image = NewImage::create(&args.image)?;
-    let load = Load { threads: args.commit.threads(), cache: &mut NoCache, progress: &mut ObjectBar::new() };
+    let mut cache = args.cache.open(args.commit.repo(), &source);
+    let load = Load { threads: args.commit.threads(), cache: &mut cache, progress: &mut ObjectBar::new() };
     let converted = convert::convert(&source, &commit, load, &mut image)?;
     let image = image.seal()?;
     convert::check_promise(&commit, image.written().digest)?;
     let written = image.publish()?;
+    let known_objects = cache.save(&source);
     if !args.json {
         return print_line(&written.digest);
     }
@@ -84,6 +92,7 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         image_bytes: written.bytes,
         inodes: converted.inodes,
         objects: converted.objects,
+        known_objects,
         hashed_bytes: converted.work.hashed,
         measured_objects: converted.work.measured,
         threads: args.commit.threads().get(),

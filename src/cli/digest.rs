@@ -3,15 +3,16 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::cache::CacheArgs;
 use super::commit::CommitArgs;
 use super::progress::ObjectBar;
 use super::{print_json, print_line};
 use crate::convert;
-use crate::source::{Load, NoCache};
+use crate::source::Load;
 
 /// Print the fs-verity digest of a commit's image
 ///
-/// It is the digest that `convert` prints, but nothing is written.
+/// It is the digest that `convert` prints, but there is no image.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 could not, 2 usage, 3 refused: the commit promises another
@@ -19,6 +20,9 @@ digest (ostree.composefs.digest.v0).")]
 pub(super) struct DigestArgs {
     #[command(flatten)]
     commit: CommitArgs,
+
+    #[command(flatten)]
+    cache: CacheArgs,
 
     /// Print a JSON object with the digest and where it comes from, instead of the digest alone
     #[arg(long)]
@@ -38,9 +42,11 @@ struct Report {
 
 pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     let (source, commit) = args.commit.open()?;
-    let load = Load { threads: args.commit.threads(), cache: &mut NoCache, progress: &mut ObjectBar::new() };
+    let mut cache = args.cache.open(args.commit.repo(), &source);
+    let load = Load { threads: args.commit.threads(), cache: &mut cache, progress: &mut ObjectBar::new() };
     let (digest, converted) = convert::digest(&source, &commit, load)?;
     convert::check_promise(&commit, digest)?;
+    cache.save(&source);
     if !args.json {
         return print_line(&digest);
     }

@@ -13,6 +13,7 @@ use crate::refused;
 pub use crate::refused::Refused;
 
 mod bindings; // what a note says: the arguments of sign and note
+mod cache; // the arguments for the object cache
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod deploy; // deploy

@@ -161,10 +161,6 @@ fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
     let mut files = PolicyFiles::read(first)?;
     for (keys, name) in [(&mut files.trusted, "trusted.d"), (&mut files.revoked, "revoked.d")] {
         keys.extend(read_keys(&second.join(name))?);
-        // One name is one file in the initramfs; the administrator's comes last there and replaces the vendor's.
-        let rank = |file: &KeyFile| !file.path.starts_with(admin);
-        keys.sort_by(|a, b| (a.path.file_name(), rank(a)).cmp(&(b.path.file_name(), rank(b))));
-        keys.dedup_by(|later, earlier| later.path.file_name() == earlier.path.file_name());
     }
     Ok(Some(files))
 }

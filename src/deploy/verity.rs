@@ -20,7 +20,7 @@ use ostree_seal_root::verity::{self, EnableError, Enabled, MeasureError};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-/// Threads that wait for the disk at the same time. More gave nothing in the benches, see `benches/README.md`.
+/// Threads that wait for the disk at the same time. Not tuned yet; `tests/vm/run.sh bench-deploy` measures it.
 pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 
 /// How long a file that another process is switching on may stay busy.

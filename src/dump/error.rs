@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::tree::TreeError;
+use crate::tree::{FILE_SIZE_MAX, TreeError};
 
 /// What is wrong with a dump, and where.
 #[derive(Debug)]
@@ -73,6 +73,8 @@ pub enum DumpErrorKind {
         /// The size field.
         size: u64,
     },
+    /// An external file of more than [`FILE_SIZE_MAX`] bytes.
+    FileTooLarge(u64),
     /// Neither `-` nor 64 hex digits.
     Digest,
     /// No `=` between key and value.
@@ -135,6 +137,9 @@ impl fmt::Display for DumpErrorKind {
             Self::FileType(mode) => write!(f, "the mode {mode:o} has none of the seven file types"),
             Self::ContentSize { content, size } => {
                 write!(f, "the content has {content} bytes, but field SIZE says {size}")
+            }
+            Self::FileTooLarge(size) => {
+                write!(f, "the file has {size} bytes, at most 2^53 = {FILE_SIZE_MAX} are possible")
             }
             Self::Digest => write!(f, "expected - or the 64 hex digits of an fs-verity digest"),
             Self::NoEquals => write!(f, "there is no = between key and value"),

@@ -9,7 +9,8 @@ use super::error::{DumpError, DumpErrorKind, Field};
 use super::escape::{BadEscape, hex, unescape};
 use super::links::Links;
 use crate::tree::{
-    Content, INLINE_MAX, Metadata, Mtime, NodeId, Role, Span, TARGET_MAX, Tree, TreeError, XattrsId, mode,
+    Content, FILE_SIZE_MAX, INLINE_MAX, Metadata, Mtime, NodeId, Role, Span, TARGET_MAX, Tree, TreeError,
+    XattrsId, mode,
 };
 
 /// No node needs a line of so many bytes.
@@ -234,6 +235,9 @@ impl Parser {
                 }
                 if line.numbers.size == 0 {
                     return Ok(Content::Empty);
+                }
+                if line.numbers.size > FILE_SIZE_MAX {
+                    return Err((Some(Field::Size), DumpErrorKind::FileTooLarge(line.numbers.size)));
                 }
                 if line.digest.is_empty() {
                     return Err((Some(Field::Digest), DumpErrorKind::Digest));

@@ -1,15 +1,19 @@
 //! The records of an image, byte for byte, under the kernel's names: `fs/erofs/erofs_fs.h` of Linux, and
 //! `libcomposefs/lcfs-erofs.h` of composefs for the header before the superblock. Nothing but shapes and numbers.
 
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{I64, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Bytes of a block.
+/// Bytes of a block, as an offset in the file.
 pub const BLOCK_SIZE: u64 = 4096;
+/// Bytes of a block, as a length in memory.
+pub const BLOCK_LEN: usize = 4096;
 /// `blkszbits` of the superblock: log2 of [`BLOCK_SIZE`].
 pub const BLOCK_BITS: u8 = 12;
 /// Bytes of an inode slot. A nid counts slots from the start of the metadata area.
 pub const SLOT_SIZE: u64 = 32;
+/// Bytes of an inode slot, as a length in memory.
+pub const SLOT_LEN: usize = 32;
 
 /// `struct lcfs_erofs_header_s`, lcfs-erofs.h: the first bytes of the file.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -37,7 +41,7 @@ pub const LCFS_EROFS_VERSION: u32 = 1;
 pub const LCFS_EROFS_FLAGS_HAS_ACL: u32 = 1;
 
 /// Offset of the superblock in the file.
-pub const EROFS_SUPER_OFFSET: u64 = 1024;
+pub const EROFS_SUPER_OFFSET: usize = 1024;
 
 /// `struct erofs_super_block`, erofs_fs.h.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -58,8 +62,8 @@ pub struct SuperBlock {
 
     /// Number of inodes.
     pub inos: U64,
-    /// Seconds that compact inodes have as their time stamp.
-    pub build_time: U64,
+    /// Seconds that compact inodes have as their time stamp (`__le64`, taken as signed).
+    pub build_time: I64,
 
     /// Nanoseconds of `build_time`.
     pub build_time_nsec: U32,
@@ -175,8 +179,8 @@ pub struct InodeExtended {
     /// Group.
     pub i_gid: U32,
 
-    /// Seconds of the time stamp.
-    pub i_mtime: U64,
+    /// Seconds of the time stamp (`__le64`, taken as signed).
+    pub i_mtime: I64,
     /// Nanoseconds of the time stamp.
     pub i_mtime_nsec: U32,
     /// Link count.

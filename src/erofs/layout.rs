@@ -31,7 +31,7 @@ impl Default for Versions {
 /// Newest image version.
 pub(super) const VERSION_MAX: u32 = 1;
 /// First byte of the inode area.
-const INODES_START: u64 = EROFS_SUPER_OFFSET + size_of::<SuperBlock>() as u64;
+const INODES_START: u64 = (EROFS_SUPER_OFFSET + size_of::<SuperBlock>()) as u64;
 
 /// The place of everything in an image. It holds for the tree it was made from.
 pub struct Plan {

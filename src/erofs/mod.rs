@@ -21,3 +21,6 @@ pub use layout::{Plan, Versions, plan};
 pub use reader::{ReadError, ReadErrorKind, read, version};
 pub use sharing::Sharing;
 pub use writer::emit;
+
+#[cfg(test)]
+mod tests;

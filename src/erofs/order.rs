@@ -4,10 +4,9 @@
 use super::directory::{Names, Target};
 use super::error::{PlanError, PlanErrorKind};
 use super::overlay;
-use crate::tree::{Content, DirectoryId, Entry, Metadata, Mtime, Node, NodeId, Role, Tree, mode};
-
-/// Largest external file: 1024 chunks of 2^43 bytes.
-const FILE_SIZE_MAX: u64 = 1 << 53;
+use crate::tree::{
+    Content, DirectoryId, Entry, FILE_SIZE_MAX, Metadata, Mtime, Node, NodeId, Role, Tree, mode,
+};
 
 /// The node of the tree that an inode stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use self::inode::Inode;
 use self::xattrs::Markers;
 use super::format::{
     BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, LCFS_EROFS_MAGIC,
-    LCFS_EROFS_VERSION, SLOT_SIZE, SuperBlock,
+    LCFS_EROFS_VERSION, SLOT_LEN, SLOT_SIZE, SuperBlock,
 };
 use super::layout::VERSION_MAX;
 use crate::tree::{
@@ -108,7 +108,7 @@ fn header(image: &[u8]) -> Result<&ComposefsHeader> {
 impl<'i> Reader<'i> {
     fn new(image: &'i [u8]) -> Result<Self> {
         header(image)?;
-        let superblock = image.get(EROFS_SUPER_OFFSET as usize..).unwrap_or_default();
+        let superblock = image.get(EROFS_SUPER_OFFSET..).unwrap_or_default();
         let (superblock, _) =
             SuperBlock::ref_from_prefix(superblock).map_err(|_| ReadErrorKind::NotComposefs)?;
         if superblock.magic.get() != EROFS_SUPER_MAGIC_V1 {
@@ -120,8 +120,7 @@ impl<'i> Reader<'i> {
         if superblock.feature_incompat.get() != 0 {
             return Err(ReadErrorKind::Unsupported("feature"));
         }
-        let build_time =
-            Mtime { sec: superblock.build_time.get().cast_signed(), nsec: superblock.build_time_nsec.get() };
+        let build_time = Mtime { sec: superblock.build_time.get(), nsec: superblock.build_time_nsec.get() };
         let mut tree = Tree::new();
         Ok(Self {
             image,
@@ -129,7 +128,7 @@ impl<'i> Reader<'i> {
             shared: u64::from(superblock.xattr_blkaddr.get()) * BLOCK_SIZE,
             build_time,
             root_nid: u64::from(superblock.root_nid.get()),
-            slots: vec![Slot::Unseen; image.len() / SLOT_SIZE as usize],
+            slots: vec![Slot::Unseen; image.len() / SLOT_LEN],
             names: Vec::new(),
             whiteouts: Vec::new(),
             taken: 0,

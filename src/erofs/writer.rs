@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::little_endian::{I64, U16, U32, U64};
 
 use super::directory::{Names, Packing, Target};
 use super::format::{
-    BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, Dirent, EROFS_FEATURE_COMPAT_MTIME,
+    BLOCK_BITS, BLOCK_LEN, BLOCK_SIZE, ComposefsHeader, Dirent, EROFS_FEATURE_COMPAT_MTIME,
     EROFS_FEATURE_COMPAT_XATTR_FILTER, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_NULL_ADDR,
     EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, InodeCompact, InodeExtended, LCFS_EROFS_FLAGS_HAS_ACL,
     LCFS_EROFS_MAGIC, LCFS_EROFS_VERSION, SLOT_SIZE, SuperBlock, XattrIbodyHeader,
@@ -68,7 +68,7 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
             sb_extslots: 0,
             root_nid: U16::new(low16(u64::from(plan.inodes[0].nid))),
             inos: U64::new(plan.inodes.len() as u64),
-            build_time: U64::new(plan.min_mtime.sec.cast_unsigned()),
+            build_time: I64::new(plan.min_mtime.sec),
             build_time_nsec: U32::new(plan.min_mtime.nsec),
             blocks: U32::new(low32(plan.image_size() / BLOCK_SIZE)),
             meta_blkaddr: U32::ZERO,
@@ -87,7 +87,7 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
             reserved2: [0; 23],
         };
         self.out.bytes.extend_from_slice(header.as_bytes());
-        self.out.pad_to(EROFS_SUPER_OFFSET)?;
+        self.out.pad_to(EROFS_SUPER_OFFSET as u64)?;
         self.out.bytes.extend_from_slice(superblock.as_bytes());
         Ok(())
     }
@@ -157,7 +157,7 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
             Content::Directory(id) => return self.directory(place, id, part),
             Content::External(_) => {
                 let size = match part {
-                    Part::Blocks => usize::from(inode.blocks > 0) * BLOCK_SIZE as usize,
+                    Part::Blocks => usize::from(inode.blocks > 0) * BLOCK_LEN,
                     Part::Tail => usize::from(inode.tail),
                 };
                 for _ in 0..size / size_of::<U32>() {
@@ -233,7 +233,7 @@ fn extended(stat: &Stat, fields: &Fields) -> InodeExtended {
         i_ino: U32::new(fields.ino),
         i_uid: U32::new(stat.uid),
         i_gid: U32::new(stat.gid),
-        i_mtime: U64::new(stat.mtime.sec.cast_unsigned()),
+        i_mtime: I64::new(stat.mtime.sec),
         i_mtime_nsec: U32::new(stat.mtime.nsec),
         i_nlink: U32::new(stat.nlink),
         i_reserved2: [0; 16],

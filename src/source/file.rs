@@ -55,7 +55,7 @@ pub enum ObjectKind {
 }
 
 /// A list of xattrs, in the order in which the repository has them; equal lists often share their memory.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Xattrs(pub Arc<XattrList>);
 
 /// Names and values.

@@ -28,6 +28,7 @@ mod lock; // libostree's lock; the only unsafe code of this package
 mod repo; // libostree: open, resolve, lock
 
 mod assemble; // table of objects -> tree
+mod presence; // whether objects that a cache knows are there
 mod queue; // jobs for the threads
 mod walk; // commit -> table of objects
 
@@ -40,7 +41,7 @@ pub use store::RepoMode;
 
 use assemble::assemble;
 use repo::Repo;
-use store::{Metadata, Store, read_metadata};
+use store::{Metadata, ObjectPath, Store, read_metadata};
 use walk::{Company, read_objects};
 
 /// What is known of file objects from earlier runs. Called on the thread that called [`Source::load`].
@@ -61,6 +62,31 @@ impl ObjectCache for NoCache {
     }
 
     fn add(&mut self, _: &Checksum, _: &ObjectInfo) {}
+}
+
+/// Which part of owners and xattrs a repository and its parents keep. An object is the same in all repositories, but what
+/// they give back of it is the same only in those with one view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View(u32);
+
+impl View {
+    /// Everything, as the object's checksum covers it.
+    pub const FULL: Self = Self(0);
+    /// A bare-user-only repository loses owners and xattrs.
+    const NO_OWNERS: u32 = 1;
+    /// `core.disable-xattrs` loses xattrs.
+    const NO_XATTRS: u32 = 2;
+
+    /// The view on a repository that loses xattrs.
+    #[cfg(test)]
+    pub(crate) fn without_xattrs() -> Self {
+        Self(Self::NO_XATTRS)
+    }
+
+    /// Different for different views.
+    pub fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// Hears how far a load is. Called on the thread that called [`Source::load`], a few times per thousand objects.
@@ -111,6 +137,20 @@ impl Source {
     /// How the repository keeps its files.
     pub fn mode(&self) -> RepoMode {
         self.stores[0].mode
+    }
+
+    /// Which part of owners and xattrs the repository and its parents keep.
+    pub fn view(&self) -> View {
+        self.stores.iter().fold(View::FULL, |view, store| {
+            let owners = if store.mode == RepoMode::BareUserOnly { View::NO_OWNERS } else { 0 };
+            let xattrs = if store.disable_xattrs { View::NO_XATTRS } else { 0 };
+            View(view.0 | owners | xattrs)
+        })
+    }
+
+    /// Whether the repository or a parent of it has this file object.
+    pub fn has_file(&self, object: &Checksum) -> bool {
+        self.stores.iter().any(|store| store.has(&ObjectPath::new(object, store.mode.file_extension())))
     }
 
     /// The commit that a ref, `remote:ref`, or a full or abbreviated commit id names.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::checksum::Checksum;
@@ -108,6 +108,11 @@ impl Store {
         // Without NONBLOCK, a FIFO in place of an object would be waited for.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(&self.objects, object.as_bytes(), flags, Mode::empty()).map(File::from)
+    }
+
+    /// Whether there is such an object.
+    pub(super) fn has(&self, object: &ObjectPath) -> bool {
+        rustix::fs::statat(&self.objects, object.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 }
 

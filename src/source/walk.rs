@@ -15,7 +15,7 @@ use super::dirtree::Dirtree;
 use super::file::{FileReader, ObjectInfo, Work, Xattrs};
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
-use super::{ObjectCache, Progress};
+use super::{ObjectCache, Progress, presence};
 
 /// File objects that a thread takes at once: few enough to share the last ones fairly.
 const BATCH: usize = 32;
@@ -86,7 +86,9 @@ pub(super) fn read_objects(
         let mut walk = Walk::new(&queue, company);
         let result = walk.run(commit, &results);
         queue.close();
-        result.map(|()| walk.finish())
+        result?;
+        presence::require(stores, std::mem::take(&mut walk.known))?;
+        Ok(walk.finish())
     })
 }
 
@@ -193,6 +195,8 @@ struct Walk<'q, 'c> {
     dirmetas: HashMap<Checksum, u32>,
     files: HashMap<Checksum, u32>,
     batch: Vec<(u32, Checksum)>,
+    /// Objects that the cache knows, and that nobody has looked for yet.
+    known: Vec<Checksum>,
     listings: Vec<Listing>,
     directory_infos: Vec<DirectoryInfo>,
     file_infos: Vec<(Checksum, Option<ObjectInfo>)>,
@@ -210,6 +214,7 @@ impl<'q, 'c> Walk<'q, 'c> {
             dirmetas: HashMap::new(),
             files: HashMap::new(),
             batch: Vec::new(),
+            known: Vec::new(),
             listings: Vec::new(),
             directory_infos: Vec::new(),
             file_infos: Vec::new(),
@@ -295,8 +300,9 @@ impl<'q, 'c> Walk<'q, 'c> {
         }
         let place = u32::try_from(self.file_infos.len())?;
         let known = self.company.cache.get(&object);
-        if known.is_none() {
-            self.batch.push((place, object));
+        match known {
+            Some(_) => self.known.push(object),
+            None => self.batch.push((place, object)),
         }
         self.file_infos.push((object, known));
         self.files.insert(object, place);

@@ -2,6 +2,7 @@
 //! real program runs in it, as the only difference to an initramfs below a chroot, in a mount namespace of its own.
 //!
 //! What needs fs-verity is in `tests/vm/boot`; here is what ends before the image is measured, and the unsealed root.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

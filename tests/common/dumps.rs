@@ -1,7 +1,6 @@
 //! Random dumps, with everything around the boundaries of the image format.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -49,9 +48,9 @@ enum Kind {
     Directory,
     /// A directory with so many files whose names have so many bytes.
     FullDirectory(u16, u8),
-    Inline(u16),
+    Inline(u64),
     External(u64, Option<u16>, Option<u8>),
-    Symlink(u16),
+    Symlink(u64),
     Special(u32, u64, u64),
     Link(Index),
 }
@@ -59,9 +58,9 @@ enum Kind {
 #[derive(Debug, Clone, Copy)]
 struct Meta {
     permissions: u32,
-    nlink: u32,
-    uid: u32,
-    gid: u32,
+    nlink: u64,
+    uid: u64,
+    gid: u64,
     mtime: (i64, u32),
 }
 
@@ -113,11 +112,11 @@ fn kind(loss: Loss) -> impl Strategy<Value = Kind> {
             near(&[0, 2048, 4096, 5000], 5000),
             0..=5000_u64,
             0..100_u64,
-        ].prop_map(|len| Kind::Inline(len as u16)),
+        ].prop_map(Kind::Inline),
         6 => (size, payload, proptest::option::of(0..6_u8))
             .prop_map(|(size, payload, digest)| Kind::External(size.max(1), payload, digest)),
         4 => prop_oneof![1..60_u64, near(&[4000, 4032, 4064, 4095], 4095), 3900..=4095_u64, 1..=4095_u64]
-            .prop_map(|len| Kind::Symlink(len.max(1) as u16)),
+            .prop_map(|len| Kind::Symlink(len.max(1))),
         3 => (type_bits, prop_oneof![Just(0), near(&[256, 0xffff_ffff], 0xffff_ffff)], device_size)
             .prop_map(|(bits, rdev, size)| Kind::Special(bits, rdev, size)),
         2 => any::<Index>().prop_map(Kind::Link),
@@ -134,15 +133,8 @@ fn meta() -> impl Strategy<Value = Meta> {
     let nanoseconds =
         prop_oneof![6 => Just(0_u32), 1 => Just(1), 1 => Just(999_999_999), 1 => Just(u32::MAX)];
     let nlink = prop_oneof![6 => Just(1_u64), 1 => near(&[65535, 0xffff_ffff], 0xffff_ffff)];
-    (0..0o10000_u32, nlink, id(), id(), (seconds, nanoseconds)).prop_map(
-        |(permissions, nlink, uid, gid, mtime)| Meta {
-            permissions,
-            nlink: nlink as u32,
-            uid: uid as u32,
-            gid: gid as u32,
-            mtime,
-        },
-    )
+    (0..0o10000_u32, nlink, id(), id(), (seconds, nanoseconds))
+        .prop_map(|(permissions, nlink, uid, gid, mtime)| Meta { permissions, nlink, uid, gid, mtime })
 }
 
 fn xattrs() -> impl Strategy<Value = Xattrs> {
@@ -199,6 +191,10 @@ fn xattr_value() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn repeat(len: u64) -> usize {
+    usize::try_from(len).unwrap()
+}
+
 /// What the lines so far have made.
 struct Builder {
     text: Vec<u8>,
@@ -214,7 +210,7 @@ fn build(root: Meta, xattrs: &Xattrs, nodes: &[Node]) -> Vec<u8> {
         files: Vec::new(),
         paths: BTreeSet::new(),
     };
-    builder.line(b"/", 0o040000, &root, &Fields::size(4096), xattrs);
+    builder.line(b"/", &root, &Fields { type_bits: 0o040000, ..Fields::size(4096) }, xattrs);
     for node in nodes {
         builder.node(node);
     }
@@ -224,6 +220,7 @@ fn build(root: Meta, xattrs: &Xattrs, nodes: &[Node]) -> Vec<u8> {
 /// The fields that depend on the type.
 #[derive(Default)]
 struct Fields {
+    type_bits: u32,
     size: u64,
     rdev: u64,
     payload: Vec<u8>,
@@ -251,27 +248,29 @@ impl Builder {
             Kind::Special(bits, ..) => *bits,
             Kind::Link(target) => return self.link(&path, target),
         };
-        let fields = match node.kind {
+        let of_kind = match node.kind {
             Kind::Inline(len) => {
-                let content = (0..len).map(|index| (index % 251) as u8).collect();
-                Fields { size: u64::from(len), content, ..Fields::default() }
+                let content = (0..=250).cycle().take(repeat(len)).collect();
+                Fields { size: len, content, ..Fields::default() }
             }
             Kind::External(size, payload, digest) => {
                 let payload = payload.map_or(Vec::new(), |len| vec![b'p'; usize::from(len)]);
                 Fields { size, payload, digest, ..Fields::default() }
             }
-            Kind::Symlink(len) => Fields { payload: vec![b't'; usize::from(len)], ..Fields::size(7) },
+            Kind::Symlink(len) => Fields { payload: vec![b't'; repeat(len)], ..Fields::size(7) },
             Kind::Special(_, rdev, size) => Fields { rdev, size, ..Fields::default() },
             _ => Fields::size(0),
         };
-        self.line(&path, type_bits, &node.meta, &fields, &node.xattrs);
+        let fields = Fields { type_bits, ..of_kind };
+        self.line(&path, &node.meta, &fields, &node.xattrs);
         match node.kind {
             Kind::Directory => self.directories.push(path),
             Kind::FullDirectory(count, name_len) => {
+                let file = Fields { type_bits: 0o100000, ..Fields::default() };
                 for number in 0..count {
                     let name = format!("{number:0>width$}", width = usize::from(name_len));
                     let path = [&path, &b"/"[..], name.as_bytes()].concat();
-                    self.line(&path, 0o100000, &node.meta, &Fields::size(0), &Xattrs::List(Vec::new()));
+                    self.line(&path, &node.meta, &file, &Xattrs::List(Vec::new()));
                 }
             }
             _ => self.files.push(path),
@@ -290,9 +289,9 @@ impl Builder {
         self.files.push(path.to_vec());
     }
 
-    fn line(&mut self, path: &[u8], type_bits: u32, meta: &Meta, fields: &Fields, xattrs: &Xattrs) {
+    fn line(&mut self, path: &[u8], meta: &Meta, fields: &Fields, xattrs: &Xattrs) {
         let Meta { permissions, nlink, uid, gid, mtime: (sec, nsec) } = *meta;
-        let mode = type_bits | permissions;
+        let mode = fields.type_bits | permissions;
         self.escaped(path);
         let (size, rdev) = (fields.size, fields.rdev);
         let numbers = format!(" {size} {mode:o} {nlink} {uid} {gid} {rdev} {sec}.{nsec} ");
@@ -327,14 +326,12 @@ impl Builder {
         if bytes == b"-" {
             return self.text.push(b'-');
         }
-        let mut text = String::new();
         for byte in bytes {
             match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' => text.push(char::from(*byte)),
-                _ => write!(text, "\\x{byte:02x}").unwrap(),
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' => self.text.push(*byte),
+                _ => self.text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
             }
         }
-        self.text.extend_from_slice(text.as_bytes());
     }
 }
 

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -25,7 +24,7 @@ pub(crate) fn program() -> Command {
 }
 
 /// Runs the program to its end.
-pub(crate) fn seal<S: AsRef<OsStr>>(args: &[S]) -> Run {
+pub(crate) fn seal(args: &[&str]) -> Run {
     Run::of(program().args(args))
 }
 
@@ -60,7 +59,7 @@ pub(crate) fn repo_arg(path: &Path) -> String {
 }
 
 /// Runs a program that has to succeed, and returns its stdout.
-pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> String {
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
     Run::of(Command::new(program).args(args)).ok()
 }
 

@@ -150,7 +150,7 @@ fn the_administrators_policy_replaces_the_vendors_and_keys_add_up() {
         ("usr/etc/ostree-seal/trusted.d/both.vkey", &key(2)),
     ]);
     let (policy, origin) = sealed(root.path());
-    assert_eq!(names(&policy), ["example.com/2", "example.com/0"]);
+    assert_eq!(names(&policy), ["example.com/2", "example.com/1", "example.com/0"]);
     assert_eq!(origin, Origin::Tree(root.path().join("usr/etc/ostree-seal/policy.conf")));
 }
 

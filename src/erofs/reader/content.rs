@@ -4,12 +4,12 @@ use zerocopy::FromBytes;
 
 use super::inode::Inode;
 use super::{ReadErrorKind, Result};
-use crate::erofs::format::{BLOCK_SIZE, Dirent};
+use crate::erofs::format::{BLOCK_LEN, Dirent};
 
 /// The blocks of a directory, its tail last.
 pub(super) fn blocks<'i>(image: &'i [u8], inode: &Inode) -> impl Iterator<Item = &'i [u8]> + use<'i> {
     let (start, len) = inode.blocks;
-    let blocks = image[start..][..len].chunks(BLOCK_SIZE as usize);
+    let blocks = image[start..][..len].chunks(BLOCK_LEN);
     let tail = &image[inode.tail()..][..inode.tail_len];
     blocks.chain(Some(tail).filter(|tail| !tail.is_empty()))
 }

@@ -4,9 +4,8 @@ use zerocopy::FromBytes;
 
 use super::{ReadErrorKind, Result};
 use crate::erofs::format::{
-    BLOCK_SIZE, EROFS_I_ALL, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_INODE_CHUNK_BASED,
-    EROFS_INODE_FLAT_INLINE, EROFS_INODE_FLAT_PLAIN, InodeCompact, InodeExtended, SLOT_SIZE,
-    XattrIbodyHeader,
+    BLOCK_LEN, BLOCK_SIZE, EROFS_I_ALL, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_INODE_CHUNK_BASED,
+    EROFS_INODE_FLAT_INLINE, EROFS_INODE_FLAT_PLAIN, InodeCompact, InodeExtended, SLOT_LEN, XattrIbodyHeader,
 };
 use crate::erofs::overlay;
 use crate::tree::{Metadata, Mtime, XattrsId, mode};
@@ -42,7 +41,7 @@ struct Record {
 
 impl Inode {
     pub(super) fn read(image: &[u8], slot: usize, build_time: Mtime) -> Result<Self> {
-        let start = slot.checked_mul(SLOT_SIZE as usize).ok_or(ReadErrorKind::Outside("inode"))?;
+        let start = slot.checked_mul(SLOT_LEN).ok_or(ReadErrorKind::Outside("inode"))?;
         let bytes = image.get(start..).ok_or(ReadErrorKind::Outside("inode"))?;
         let format = match bytes {
             [low, high, ..] => u16::from_le_bytes([*low, *high]),
@@ -84,7 +83,7 @@ impl Inode {
         let size = size.ok_or(ReadErrorKind::Outside("content"))?;
         let tail_len = match self.layout {
             EROFS_INODE_FLAT_PLAIN => 0,
-            EROFS_INODE_FLAT_INLINE => size % BLOCK_SIZE as usize,
+            EROFS_INODE_FLAT_INLINE => size % BLOCK_LEN,
             _ => return Err(ReadErrorKind::Unsupported("data layout")),
         };
         let blocks_len = size - tail_len;
@@ -139,7 +138,7 @@ impl Record {
                 uid: record.i_uid.get(),
                 gid: record.i_gid.get(),
                 nlink: record.i_nlink.get(),
-                mtime: Mtime { sec: record.i_mtime.get().cast_signed(), nsec: record.i_mtime_nsec.get() },
+                mtime: Mtime { sec: record.i_mtime.get(), nsec: record.i_mtime_nsec.get() },
                 len: size_of::<InodeExtended>(),
             });
         }

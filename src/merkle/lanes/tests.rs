@@ -8,7 +8,7 @@ fn note_missing_kernel() {
     if super::kernel::available() {
         return;
     }
-    eprintln!("SKIP: no SHA instructions on this processor");
+    eprintln!("SKIP four_lanes: no SHA instructions on this processor");
 }
 
 /// The padding depends on the length, so each length has its own.

@@ -4,6 +4,7 @@
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
+# shellcheck disable=SC2153 # the runner sets both
 repo=$DISK/ostree/repo tree=$WORK/tree
 
 "$SEAL" keygen --name=example.com/release "$WORK/release" >/dev/null
@@ -35,5 +36,6 @@ echo "$commit" >"$GUEST/commit"
 cp "$SEAL" "$GUEST/ostree-seal"
 cp "$VM_HELPER" "$GUEST/vm-helper"
 add_closure / "$SEAL" "$GUEST/root"
+add_closure / /usr/bin/chattr "$GUEST/root"
 printf 'DISK_SIZE=300M\nVM_TIMEOUT=400\n' >"$WORK/settings"
 chattr -R -f -i "$DISK/ostree/deploy" || true # mke2fs doesn't copy the flag, and nobody could remove the directory

@@ -1,0 +1,15 @@
+"""files.py DIRECTORY COUNT SEED: files with sizes like those of a /usr, each with a content of its own."""
+
+import os
+import random
+import sys
+
+directory, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+draw = random.Random(seed)
+for number in range(count):
+    # Median 2.5 KiB, mean about 13 KiB: log-normal, cut at 4 MiB.
+    size = min(int(draw.lognormvariate(7.8, 1.8)) + 1, 4 << 20)
+    parent = os.path.join(directory, str(number % 211))
+    os.makedirs(parent, exist_ok=True)
+    with open(os.path.join(parent, f"{number}"), "wb") as file:
+        file.write(f"{seed} {number}\n".encode() + draw.randbytes(size))
