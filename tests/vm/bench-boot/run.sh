@@ -30,7 +30,7 @@ run_once() {
 
 mkdir -p "$WORK/disk" "$WORK/guest"
 DISK=$WORK/disk GUEST=$WORK/guest "$VM/boot/host.sh" >"$WORK/host.log" 2>&1
-cp "$VM/boot-time/guest.sh" "$WORK/guest/guest.sh"
+cp "$VM/bench-boot/guest.sh" "$WORK/guest/guest.sh"
 add_closure "$CACHE/oracle-sid" /usr/lib/ostree/ostree-prepare-root "$WORK/guest/closure"
 make_disk "$WORK/disk.img" 64M "$WORK/disk" >&2
 run_once prepare disk none
