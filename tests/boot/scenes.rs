@@ -4,8 +4,6 @@
 //! What needs fs-verity is in `tests/vm/boot`; here is what ends before the image is measured, and the unsealed root.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
