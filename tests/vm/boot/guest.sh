@@ -284,7 +284,7 @@ flip_on_disk() {
 }
 walk="cd /sysroot/usr && find . | sort && cat share/many/* bin/* lib/os-release"
 attempt "$walk"
-whole=$(md5sum </tmp/seen)
+cp /tmp/seen /tmp/whole
 same the_walk_reads_everything 0 "$(grep -c error /tmp/seen)"
 sync
 for flip in $flips; do
@@ -296,11 +296,12 @@ for flip in $flips; do
     elif [ "$status" != 0 ]; then
         same "flip_of_${name}_on_disk_is_never_read" "" "$left"
         note "flip of $name on disk: exit status $status: $said"
-    elif grep -q 'Input/output error' /tmp/seen || [ "$(md5sum </tmp/seen)" = "$whole" ]; then
+    elif [ "$(grep -v 'Input/output error' /tmp/seen | grep -c -v -x -F -f /tmp/whole)" = 0 ] &&
+        { grep -q 'Input/output error' /tmp/seen || cmp -s /tmp/seen /tmp/whole; }; then
         ok "flip_of_${name}_on_disk_is_never_read"
         note "flip of $name on disk: mounted; $(grep -c 'Input/output error' /tmp/seen) errors in the walk"
     else
-        not_ok "flip_of_${name}_on_disk_is_never_read" "the walk differs without an error"
+        not_ok "flip_of_${name}_on_disk_is_never_read" "the walk differs, and not by errors alone"
     fi
     for place in $places; do flip "$device" "$place"; done
     sync
