@@ -20,6 +20,7 @@ mod gvariant; // the serialised form of all three
 mod archive; // file objects in archive repositories
 mod file; // file objects in the other modes
 mod store; // objects as files below `objects`
+mod xattrs; // their extended attributes
 
 mod detached; // signatures: what they are made over, where they are kept
 pub mod sysroot; // sysroots and deployments, through libostree
@@ -35,9 +36,10 @@ mod walk; // commit -> table of objects
 pub use checksum::Checksum;
 pub use commit::Commit;
 pub use detached::Embedded;
-pub use file::{ObjectInfo, ObjectKind, Work, XattrList, Xattrs};
+pub use file::{ObjectInfo, ObjectKind, Work};
 pub use gvariant::FormatError;
 pub use store::RepoMode;
+pub use xattrs::{XattrList, Xattrs};
 
 use assemble::assemble;
 use repo::Repo;

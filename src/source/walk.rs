@@ -12,13 +12,17 @@ use super::checksum::Checksum;
 use super::commit::Commit;
 use super::dirmeta::Dirmeta;
 use super::dirtree::Dirtree;
-use super::file::{FileReader, ObjectInfo, Work, Xattrs};
+use super::file::{FileReader, ObjectInfo, Work};
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
+use super::xattrs::Xattrs;
 use super::{ObjectCache, Progress, presence};
 
-/// File objects that a thread takes at once: few enough to share the last ones fairly.
-const BATCH: usize = 32;
+/// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
+/// the last ones fairly.
+const FILES: usize = 64;
+/// The most dirtrees that a thread takes at once: a job costs as much as reading a dirtree if threads sleep in between.
+const DIRTREES: usize = 64;
 
 /// The objects of a commit, each once.
 #[derive(Debug)]
@@ -83,7 +87,7 @@ pub(super) fn read_objects(
             scope.spawn(move || work_off(stores, queue, &sender));
         }
         drop(sender);
-        let mut walk = Walk::new(&queue, company);
+        let mut walk = Walk::new(&queue, threads, company);
         let result = walk.run(commit, &results);
         queue.close();
         result?;
@@ -94,14 +98,14 @@ pub(super) fn read_objects(
 
 #[derive(Debug)]
 enum Job {
-    Dirtree(u32, Checksum),
+    Dirtrees(Vec<(u32, Checksum)>),
     Dirmeta(u32, Checksum),
     Files(Vec<(u32, Checksum)>),
 }
 
 #[derive(Debug)]
 enum Done {
-    Dirtree(u32, OwnedDirtree),
+    Dirtrees(Vec<(u32, OwnedDirtree)>),
     Dirmeta(u32, DirectoryInfo),
     Files(Vec<(u32, ObjectInfo)>, Work),
 }
@@ -121,9 +125,11 @@ fn work_off(stores: &[Store], queue: &Queue<Job>, results: &Sender<anyhow::Resul
     let mut buffer = Vec::new();
     while let Some(job) = queue.next() {
         let done = match job {
-            Job::Dirtree(place, object) => {
-                read_dirtree(stores, &object, &mut buffer).map(|tree| Done::Dirtree(place, tree))
-            }
+            Job::Dirtrees(batch) => batch
+                .into_iter()
+                .map(|(place, object)| Ok((place, read_dirtree(stores, &object, &mut buffer)?)))
+                .collect::<anyhow::Result<_>>()
+                .map(Done::Dirtrees),
             Job::Dirmeta(place, object) => {
                 read_dirmeta(stores, &object, &mut buffer).map(|meta| Done::Dirmeta(place, meta))
             }
@@ -149,11 +155,9 @@ impl Drop for Alarm<'_> {
 
 fn read_files(reader: &mut FileReader<'_>, batch: Vec<(u32, Checksum)>) -> anyhow::Result<Done> {
     let mut work = Work::default();
-    let infos = batch
-        .into_iter()
-        .map(|(place, object)| Ok((place, reader.read(&object, &mut work)?)))
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Done::Files(infos, work))
+    let infos = reader.read(batch.iter().map(|(_, object)| object), &mut work)?;
+    let places = batch.into_iter().map(|(place, _)| place);
+    Ok(Done::Files(places.zip(infos).collect(), work))
 }
 
 fn read_dirtree(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<OwnedDirtree> {
@@ -188,13 +192,17 @@ fn read_dirmeta(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> an
 struct Walk<'q, 'c> {
     queue: &'q Queue<Job>,
     company: Company<'c>,
-    /// Jobs without a result yet, and how many of them are for dirtrees.
+    threads: usize,
+    /// Jobs without a result yet.
     open_jobs: usize,
+    /// Dirtrees that were not read yet.
     open_dirtrees: usize,
     dirtrees: HashMap<Checksum, u32>,
     dirmetas: HashMap<Checksum, u32>,
     files: HashMap<Checksum, u32>,
-    batch: Vec<(u32, Checksum)>,
+    /// What was not handed out yet.
+    waiting_dirtrees: Vec<(u32, Checksum)>,
+    waiting_files: Vec<(u32, Checksum)>,
     /// Objects that the cache knows, and that nobody has looked for yet.
     known: Vec<Checksum>,
     listings: Vec<Listing>,
@@ -204,16 +212,18 @@ struct Walk<'q, 'c> {
 }
 
 impl<'q, 'c> Walk<'q, 'c> {
-    fn new(queue: &'q Queue<Job>, company: Company<'c>) -> Self {
+    fn new(queue: &'q Queue<Job>, threads: NonZeroUsize, company: Company<'c>) -> Self {
         Self {
             queue,
             company,
+            threads: threads.get(),
             open_jobs: 0,
             open_dirtrees: 0,
             dirtrees: HashMap::new(),
             dirmetas: HashMap::new(),
             files: HashMap::new(),
-            batch: Vec::new(),
+            waiting_dirtrees: Vec::new(),
+            waiting_files: Vec::new(),
             known: Vec::new(),
             listings: Vec::new(),
             directory_infos: Vec::new(),
@@ -225,11 +235,15 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn run(&mut self, commit: &Commit, results: &Receiver<anyhow::Result<Done>>) -> anyhow::Result<()> {
         self.want_dirtree(commit.dirtree)?;
         self.want_dirmeta(commit.dirmeta)?;
+        self.hand_out_dirtrees();
         while self.open_jobs > 0 {
             let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
-            self.open_jobs -= 1;
             self.take(done)?;
-            if self.open_dirtrees == 0 || self.batch.len() >= BATCH {
+            while let Ok(done) = results.try_recv() {
+                self.take(done?)?;
+            }
+            self.hand_out_dirtrees();
+            if self.open_dirtrees == 0 || self.waiting_files.len() >= FILES {
                 self.hand_out_files();
             }
             self.company.progress.objects(self.work.objects, self.file_infos.len() as u64);
@@ -238,10 +252,13 @@ impl<'q, 'c> Walk<'q, 'c> {
     }
 
     fn take(&mut self, done: Done) -> anyhow::Result<()> {
+        self.open_jobs -= 1;
         match done {
-            Done::Dirtree(place, tree) => {
-                self.open_dirtrees -= 1;
-                self.listings[place as usize] = self.list(tree)?;
+            Done::Dirtrees(trees) => {
+                self.open_dirtrees -= trees.len();
+                for (place, tree) in trees {
+                    self.listings[place as usize] = self.list(tree)?;
+                }
             }
             Done::Dirmeta(place, meta) => self.directory_infos[place as usize] = meta,
             Done::Files(infos, work) => {
@@ -276,9 +293,7 @@ impl<'q, 'c> Walk<'q, 'c> {
         self.listings.push(Listing::default());
         self.dirtrees.insert(object, place);
         self.open_dirtrees += 1;
-        self.open_jobs += 1;
-        // Dirtrees go first, so that there are soon enough files for all threads.
-        self.queue.push_first(Job::Dirtree(place, object));
+        self.waiting_dirtrees.push((place, object));
         Ok(place)
     }
 
@@ -302,19 +317,29 @@ impl<'q, 'c> Walk<'q, 'c> {
         let known = self.company.cache.get(&object);
         match known {
             Some(_) => self.known.push(object),
-            None => self.batch.push((place, object)),
+            None => self.waiting_files.push((place, object)),
         }
         self.file_infos.push((object, known));
         self.files.insert(object, place);
         Ok(place)
     }
 
+    /// Dirtrees go first, so that there are soon enough files for all threads.
+    fn hand_out_dirtrees(&mut self) {
+        let share = self.waiting_dirtrees.len().div_ceil(self.threads).clamp(1, DIRTREES);
+        for batch in self.waiting_dirtrees.chunks(share) {
+            self.open_jobs += 1;
+            self.queue.push_first(Job::Dirtrees(batch.to_vec()));
+        }
+        self.waiting_dirtrees.clear();
+    }
+
     fn hand_out_files(&mut self) {
-        for batch in self.batch.chunks(BATCH) {
+        for batch in self.waiting_files.chunks(FILES) {
             self.open_jobs += 1;
             self.queue.push_last(Job::Files(batch.to_vec()));
         }
-        self.batch.clear();
+        self.waiting_files.clear();
     }
 
     fn finish(self) -> Objects {
