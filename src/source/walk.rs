@@ -16,7 +16,7 @@ use super::file::{FileReader, ObjectInfo, Work};
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
 use super::xattrs::Xattrs;
-use super::{ObjectCache, Progress, presence};
+use super::{ObjectCache, Progress};
 
 /// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
 /// the last ones fairly.
@@ -66,32 +66,33 @@ impl Listing {
     }
 }
 
-/// What the walk reports to and asks while it runs, on the calling thread.
+/// What the walk reports to and asks while it runs.
 pub(super) struct Company<'a> {
-    pub(super) cache: &'a mut dyn ObjectCache,
+    pub(super) cache: &'a dyn ObjectCache,
     pub(super) progress: &'a mut dyn Progress,
 }
 
-/// Reads all objects of a commit with this many threads.
+/// Reads all objects of a commit with this many threads, but for those that the cache knows. They come second; nobody
+/// has looked whether they are there.
 pub(super) fn read_objects(
     stores: &[Store],
     commit: &Commit,
     threads: NonZeroUsize,
     company: Company<'_>,
-) -> anyhow::Result<Objects> {
+) -> anyhow::Result<(Objects, Vec<Checksum>)> {
     let queue = Queue::new();
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads.get() {
-            let (sender, queue) = (sender.clone(), &queue);
-            scope.spawn(move || work_off(stores, queue, &sender));
+            let (reader, queue) = (Reader { stores, cache: company.cache, buffer: Vec::new() }, &queue);
+            let sender = sender.clone();
+            scope.spawn(move || work_off(reader, queue, &sender));
         }
         drop(sender);
         let mut walk = Walk::new(&queue, threads, company);
         let result = walk.run(commit, &results);
         queue.close();
         result?;
-        presence::require(stores, std::mem::take(&mut walk.known))?;
         Ok(walk.finish())
     })
 }
@@ -114,25 +115,30 @@ enum Done {
 #[derive(Debug, Default)]
 struct OwnedDirtree {
     names: String,
-    files: Vec<(Name, Checksum)>,
+    /// With the number by which the cache knows an object.
+    files: Vec<(Name, Checksum, Option<u32>)>,
     directories: Vec<(Name, Checksum, Checksum)>,
 }
 
+/// Reads metadata objects.
+struct Reader<'a> {
+    stores: &'a [Store],
+    cache: &'a dyn ObjectCache,
+    buffer: Vec<u8>,
+}
+
 /// What a thread does: job by job until the queue is closed.
-fn work_off(stores: &[Store], queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
+fn work_off(mut reader: Reader<'_>, queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
     let _alarm = Alarm(results);
-    let mut files = FileReader::new(stores);
-    let mut buffer = Vec::new();
+    let mut files = FileReader::new(reader.stores);
     while let Some(job) = queue.next() {
         let done = match job {
             Job::Dirtrees(batch) => batch
                 .into_iter()
-                .map(|(place, object)| Ok((place, read_dirtree(stores, &object, &mut buffer)?)))
+                .map(|(place, object)| Ok((place, reader.dirtree(&object)?)))
                 .collect::<anyhow::Result<_>>()
                 .map(Done::Dirtrees),
-            Job::Dirmeta(place, object) => {
-                read_dirmeta(stores, &object, &mut buffer).map(|meta| Done::Dirmeta(place, meta))
-            }
+            Job::Dirmeta(place, object) => reader.dirmeta(&object).map(|meta| Done::Dirmeta(place, meta)),
             Job::Files(batch) => read_files(&mut files, batch),
         };
         if results.send(done).is_err() {
@@ -160,32 +166,35 @@ fn read_files(reader: &mut FileReader<'_>, batch: Vec<(u32, Checksum)>) -> anyho
     Ok(Done::Files(places.zip(infos).collect(), work))
 }
 
-fn read_dirtree(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<OwnedDirtree> {
-    let bytes = read_metadata(stores, object, Metadata::Dirtree, buffer)?;
-    let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
-    let mut owned = OwnedDirtree::default();
-    for file in parsed.files {
-        let name = add_name(&mut owned.names, file.name)?;
-        owned.files.push((name, file.object));
+impl Reader<'_> {
+    fn dirtree(&mut self, object: &Checksum) -> anyhow::Result<OwnedDirtree> {
+        let bytes = read_metadata(self.stores, object, Metadata::Dirtree, &mut self.buffer)?;
+        let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
+        let mut owned = OwnedDirtree::default();
+        owned.files.reserve_exact(parsed.files.len());
+        for file in parsed.files {
+            let name = add_name(&mut owned.names, file.name)?;
+            owned.files.push((name, file.object, self.cache.find(&file.object)));
+        }
+        for directory in parsed.directories {
+            let name = add_name(&mut owned.names, directory.name)?;
+            owned.directories.push((name, directory.dirtree, directory.dirmeta));
+        }
+        Ok(owned)
     }
-    for directory in parsed.directories {
-        let name = add_name(&mut owned.names, directory.name)?;
-        owned.directories.push((name, directory.dirtree, directory.dirmeta));
+
+    fn dirmeta(&mut self, object: &Checksum) -> anyhow::Result<DirectoryInfo> {
+        let bytes = read_metadata(self.stores, object, Metadata::Dirmeta, &mut self.buffer)?;
+        let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
+        let xattrs = Xattrs::new(&meta.xattrs);
+        Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
     }
-    Ok(owned)
 }
 
 fn add_name(names: &mut String, name: &str) -> anyhow::Result<Name> {
     let start = u32::try_from(names.len())?;
     names.push_str(name);
     Ok(Name { start, end: u32::try_from(names.len())? })
-}
-
-fn read_dirmeta(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<DirectoryInfo> {
-    let bytes = read_metadata(stores, object, Metadata::Dirmeta, buffer)?;
-    let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
-    let xattrs = Xattrs::new(&meta.xattrs);
-    Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
 }
 
 /// The calling thread's side: hands out jobs and puts results into their places.
@@ -199,7 +208,9 @@ struct Walk<'q, 'c> {
     open_dirtrees: usize,
     dirtrees: HashMap<Checksum, u32>,
     dirmetas: HashMap<Checksum, u32>,
-    files: HashMap<Checksum, u32>,
+    /// The places of files, by the cache's numbers and by object.
+    known_files: Vec<Option<u32>>,
+    new_files: HashMap<Checksum, u32>,
     /// What was not handed out yet.
     waiting_dirtrees: Vec<(u32, Checksum)>,
     waiting_files: Vec<(u32, Checksum)>,
@@ -221,7 +232,8 @@ impl<'q, 'c> Walk<'q, 'c> {
             open_dirtrees: 0,
             dirtrees: HashMap::new(),
             dirmetas: HashMap::new(),
-            files: HashMap::new(),
+            known_files: Vec::new(),
+            new_files: HashMap::new(),
             waiting_dirtrees: Vec::new(),
             waiting_files: Vec::new(),
             known: Vec::new(),
@@ -276,8 +288,8 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn list(&mut self, tree: OwnedDirtree) -> anyhow::Result<Listing> {
         let mut listing = Listing { names: tree.names, ..Listing::default() };
         listing.files.reserve_exact(tree.files.len());
-        for (name, object) in tree.files {
-            listing.files.push((name, self.want_file(object)?));
+        for (name, object, number) in tree.files {
+            listing.files.push((name, self.want_file(object, number)?));
         }
         for (name, dirtree, dirmeta) in tree.directories {
             listing.directories.push((name, self.want_dirtree(dirtree)?, self.want_dirmeta(dirmeta)?));
@@ -309,18 +321,37 @@ impl<'q, 'c> Walk<'q, 'c> {
         Ok(place)
     }
 
-    fn want_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
-        if let Some(place) = self.files.get(&object) {
+    fn want_file(&mut self, object: Checksum, number: Option<u32>) -> anyhow::Result<u32> {
+        match number {
+            Some(number) => self.want_known_file(object, number),
+            None => self.want_new_file(object),
+        }
+    }
+
+    fn want_known_file(&mut self, object: Checksum, number: u32) -> anyhow::Result<u32> {
+        let index = number as usize;
+        if index >= self.known_files.len() {
+            self.known_files.resize(index + 1, None);
+        }
+        if let Some(place) = self.known_files[index] {
+            return Ok(place);
+        }
+        let Some(info) = self.company.cache.info(number) else { return self.want_new_file(object) };
+        let place = u32::try_from(self.file_infos.len())?;
+        self.file_infos.push((object, Some(info)));
+        self.known.push(object);
+        self.known_files[index] = Some(place);
+        Ok(place)
+    }
+
+    fn want_new_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
+        if let Some(place) = self.new_files.get(&object) {
             return Ok(*place);
         }
         let place = u32::try_from(self.file_infos.len())?;
-        let known = self.company.cache.get(&object);
-        match known {
-            Some(_) => self.known.push(object),
-            None => self.waiting_files.push((place, object)),
-        }
-        self.file_infos.push((object, known));
-        self.files.insert(object, place);
+        self.file_infos.push((object, None));
+        self.waiting_files.push((place, object));
+        self.new_files.insert(object, place);
         Ok(place)
     }
 
@@ -342,9 +373,10 @@ impl<'q, 'c> Walk<'q, 'c> {
         self.waiting_files.clear();
     }
 
-    fn finish(self) -> Objects {
+    fn finish(self) -> (Objects, Vec<Checksum>) {
         // Each place got its object, since every job had its result.
         let files = self.file_infos.into_iter().filter_map(|(object, info)| Some((object, info?))).collect();
-        Objects { dirtrees: self.listings, dirmetas: self.directory_infos, files, work: self.work }
+        let (dirtrees, dirmetas) = (self.listings, self.directory_infos);
+        (Objects { dirtrees, dirmetas, files, work: self.work }, self.known)
     }
 }
