@@ -264,6 +264,7 @@ impl Mounted {
         if !image {
             root.protect_usr()?;
         }
+        root.bind_boot()?;
         root.bind_sysroot(read_only)?;
         if files.has("ostree/initramfs-mount-var") {
             root.bind_var()?;
