@@ -249,9 +249,26 @@ impl Run<'_> {
         if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
             self.pass(Step::Measure, &directory, &objects::of_tree(&loaded.tree))?;
         }
-        let image = self.place_image(&loaded.tree, signed.expected)?;
+        let image = match self.place_image(&loaded.tree, signed.expected)? {
+            Ok(image) => image,
+            Err(found) => return Err(self.other_digest(source, commit, signed.expected, found)),
+        };
         let note = self.place_note(signed)?;
         Ok(Placement { image, note, objects })
+    }
+
+    /// Why the image isn't the one that was signed: an object is damaged, which is found by reading all of them, or else
+    /// the note is for something else.
+    fn other_digest(
+        &self,
+        source: &Source,
+        commit: &Commit,
+        expected: Digest,
+        found: Digest,
+    ) -> anyhow::Error {
+        let repository = self.sysroot().repository();
+        let checked = objects::names_of(source, commit).and_then(|names| self.fsck(&repository, &names));
+        checked.err().unwrap_or_else(|| Refusal::OtherDigest { expected, found }.into())
     }
 
     fn sysroot(&self) -> &Sysroot {
@@ -288,14 +305,14 @@ impl Run<'_> {
         )
     }
 
-    /// Puts the image of a tree in its place, if it is the one that was signed.
-    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Placed> {
+    /// Puts the image of a tree in its place, if it is the one that was signed. The inner error is the digest that it has
+    /// instead.
+    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Result<Placed, Digest>> {
         place::change(self.lock, self.deployment, |directory| match place::existing_digest(directory)? {
-            Some(found) if found == expected => directory.keep_image(expected, self.request.verity),
+            Some(found) if found == expected => directory.keep_image(expected, self.request.verity).map(Ok),
             _ => {
                 let path = self.deployment.directory.join(IMAGE_NAME);
-                let written = image::write(tree, &path, expected, self.request.verity)?;
-                Ok(written.map_err(|found| Refusal::OtherDigest { expected, found })?)
+                image::write(tree, &path, expected, self.request.verity)
             }
         })
     }
