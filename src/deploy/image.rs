@@ -18,7 +18,7 @@ use crate::tree::Tree;
 
 /// The tree that the image is made of. Objects with fs-verity are measured, others are read and hashed.
 pub fn load(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Loaded> {
-    source.load(commit, Load { threads, cache: &mut NoCache, progress: &mut () })
+    source.load(commit, Load { threads, cache: &NoCache, progress: &mut () })
 }
 
 /// The tree of a deployment's image, if the kernel enforces this digest on it.
