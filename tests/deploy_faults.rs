@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::system::{System, digest_of, is_immutable, set_immutable};
-use common::{Run, is_root};
+use common::{Run, is_root, object, repo_arg, run};
 use ostree_seal_root::digest::Digest;
 
 /// All calls by which `deploy` changes a disk. An error of `openat` is injected apart, since most calls of it only read.
@@ -101,6 +101,12 @@ impl Bench {
     }
 }
 
+/// The object of a file in the commit that is deployed.
+fn object_of(system: &System, path: &str) -> PathBuf {
+    let listed = run("ostree", &["ls", &repo_arg(&system.repo()), "-C", "os", path]);
+    object(&system.repo(), listed.split_whitespace().nth(4).unwrap(), "file")
+}
+
 /// The files in a directory, by name.
 fn files(directory: &Path) -> BTreeMap<String, Digest> {
     let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
@@ -163,4 +169,26 @@ fn an_error_of_any_call_is_told_and_leaves_nothing_half() {
     }
     assert!(told > 10, "{told} errors were told");
     println!("told of {told} errors");
+}
+
+#[test]
+fn an_object_that_cannot_be_read_is_named_and_nothing_is_lost() {
+    if !can_run("an_object_that_cannot_be_read_is_named_and_nothing_is_lost") {
+        return;
+    }
+    let bench = Bench::new();
+    for path in ["/usr/bin/large", "/usr/bin/hello"] {
+        let object = object_of(&bench.system, path);
+        let reads = "read,readv,pread64,preadv,preadv2";
+        let inject = format!("inject={reads}:error=EIO");
+        let run =
+            bench.traced(&["-P", object.to_str().unwrap(), "-e", &format!("trace={reads}"), "-e", &inject]);
+        assert_eq!(run.code, Some(1), "{path}: {}", run.stderr);
+        let name = object.file_name().unwrap().to_str().unwrap();
+        assert!(run.stderr.contains(name) && run.stderr.contains("Input/output error"), "{}", run.stderr);
+        assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+        assert_eq!(files(&bench.deployment), BTreeMap::new());
+        bench.check(path);
+        bench.reset();
+    }
 }

@@ -33,7 +33,7 @@ make_tree() {
     install -m 755 "$VM/power-cut/update.sh" "$tree/usr/bin/update"
 }
 
-# guest NAME [QEMU ARGS...]: runs guest.sh, with what is in $WORK/guest, and the disks.
+# guest NAME [QEMU ARGS...]: boots with $WORK/guest as the test, and the disks.
 guest() {
     local name=$1
     shift
@@ -89,7 +89,8 @@ make_disk "$WORK/disk.img" 400M "$WORK/sysroot" >&2
 debian_enable_verity "$SUITE" "$WORK/disk.img"
 
 mkdir "$WORK/guest"
-cp "$SEAL_ROOT" "$VM_HELPER" "$VM/power-cut/guest.sh" "$WORK/guest/"
+cp "$SEAL_ROOT" "$VM_HELPER" "$WORK/guest/"
+cp "$VM/power-cut/look.sh" "$WORK/guest/guest.sh"
 cp -r "$WORK/tree/usr/lib/ostree-seal" "$WORK/guest/policy"
 for version in 1 2; do
     ref=$([ $version = 1 ] && echo "$BRANCH" || echo test/new)
