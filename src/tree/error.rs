@@ -27,7 +27,7 @@ pub enum TreeError {
     XattrName(usize),
     /// An xattr value of more than [`XATTR_VALUE_MAX`] bytes.
     XattrValue(usize),
-    /// The xattrs of one node need more than [`XATTR_BUDGET`] bytes.
+    /// The xattrs of one node need more than [`XATTR_BUDGET`] bytes, those for whiteouts not counted.
     XattrBudget(usize),
     /// More text or nodes than 32-bit places can name.
     TooLarge,
