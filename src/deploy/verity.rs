@@ -333,6 +333,11 @@ impl fmt::Display for Problem {
             Self::Enable(EnableError::Os(Errno::NOSPC)) => {
                 write!(f, "no space left to enable fs-verity; free some space and run the command again")
             }
+            Self::Enable(EnableError::Os(Errno::IO)) => write!(
+                f,
+                "the disk could not read or write it (Input/output error): see the kernel's log, then `ostree fsck \
+                 --delete`, and pull the commit again"
+            ),
             Self::Enable(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),
             Self::Open(errno) => write!(f, "opening: {errno}"),
