@@ -37,3 +37,4 @@ put 644 lib/systemd/system systemd/*.service systemd/*.path
 put 644 lib/systemd/system-preset systemd/*.preset
 put 755 share/initramfs-tools/hooks initramfs-tools/hooks/*
 put 755 share/initramfs-tools/scripts/local-bottom initramfs-tools/scripts/local-bottom/*
+put 644 lib/initcpio/install mkinitcpio/install/*
