@@ -43,6 +43,8 @@ pub enum DeploymentError {
     Missing(String),
     /// This path leaves the physical root, or goes through more symbolic links than the kernel follows.
     Escapes(String),
+    /// This path of the system itself leaves the physical root.
+    Outside(String),
     /// This path leads to that directory, which isn't `ostree/deploy/OS/deploy/CHECKSUM.SERIAL`.
     NotADeployment {
         /// The path on the kernel command line.
@@ -103,6 +105,7 @@ pub fn open_objects(sysroot: &OwnedFd) -> Result<OwnedFd, DeploymentError> {
     open_beneath(sysroot, OBJECTS, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC).map_err(|errno| {
         match errno {
             Errno::NOENT | Errno::NOTDIR => DeploymentError::NoFile(OBJECTS.to_owned()),
+            Errno::XDEV | Errno::LOOP => DeploymentError::Outside(OBJECTS.to_owned()),
             errno => DeploymentError::Os(OBJECTS.to_owned(), errno),
         }
     })
@@ -194,6 +197,10 @@ impl fmt::Display for DeploymentError {
                 f,
                 "ostree=/{path} leads out of the physical root, expected a relative symbolic link that stays in it; \
                  boot another entry and deploy this one again"
+            ),
+            Self::Outside(path) => write!(
+                f,
+                "/{path} leads out of the physical root, expected a directory in it; boot from a disk with a repository"
             ),
             Self::NotADeployment { target, found } => write!(
                 f,

@@ -84,6 +84,7 @@ impl From<&DeploymentError> for Fields {
         match error {
             DeploymentError::Missing(path)
             | DeploymentError::Escapes(path)
+            | DeploymentError::Outside(path)
             | DeploymentError::NoFile(path)
             | DeploymentError::NoVerityInKernel(path) => Self::of_file(slash(path)),
             DeploymentError::NotADeployment { target, found } => {

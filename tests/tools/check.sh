@@ -51,7 +51,7 @@ cargo_tests() {
 
 lint_shell() {
     local scripts
-    mapfile -t scripts < <(git ls-files '*.sh' .ci/run tests/vm/guest/init 'initramfs-tools/hooks/*')
+    mapfile -t scripts < <(git ls-files '*.sh' .ci/run tests/vm/guest/init 'initramfs-tools/*' 'mkinitcpio/*')
     if ! command -v shellcheck >/dev/null; then
         echo "SKIP shellcheck: not installed"
         skipped=$((skipped + 1))

@@ -38,3 +38,4 @@ put 644 lib/systemd/system/ostree-finalize-staged.service.d systemd/ostree-final
 put 644 lib/systemd/system-preset systemd/*.preset
 put 755 share/initramfs-tools/hooks initramfs-tools/hooks/*
 put 755 share/initramfs-tools/scripts/local-bottom initramfs-tools/scripts/local-bottom/*
+put 644 lib/initcpio/install mkinitcpio/install/*

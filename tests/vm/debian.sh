@@ -95,10 +95,12 @@ show_results() {
 
 # boot_debian DISK RESULTS CONSOLE SCRIPT-DIRECTORY [ENTRY]: boots the newest boot loader entry of DISK (or the ENTRYth, from
 # 0) with SCRIPT-DIRECTORY/guest.sh as the test. Writes to DISK are kept. VM_CMDLINE is appended to its arguments.
+# VM_INITRAMFS takes the place of the entry's initramfs.
 boot_debian() {
     local disk=$1 results=$2 console=$3 script=$4 entry=${5:-0} files options
     files=$(mktemp -d)
     options=$(extract_entry "$disk" "$entry" "$files")
+    [ -z "${VM_INITRAMFS:-}" ] || cp "$VM_INITRAMFS" "$files/initrd"
     tar -C "$script" -cf "$files/test.tar" .
     truncate -s %512 "$files/test.tar"
     QEMU_DISKS=()

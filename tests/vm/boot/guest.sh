@@ -17,6 +17,7 @@ good=/sysroot/good
 
 # reset: the state that boots. `good` has other names of the same files.
 reset() {
+    program=./ostree-seal-root
     rm -rf "$image" "$deployment/.ostree.seal" "${commit}meta" $policy
     ln $good/image "$image"
     ln -f $good/commit "$commit"
@@ -34,14 +35,14 @@ write_policy() {
     for line in "$@"; do echo "$line" >>$policy/policy.conf; done
 }
 
-# attempt [COMMAND]: boots; exit status in $status, what the program said in $said, what is left of it in $left, and what
+# attempt [COMMAND]: boots with $program; exit status in $status, what the program said in $said, what is left of it in $left, and what
 # COMMAND said in the new root (with a tmpfs on /tmp, and no other namespace sees any of it) in $seen.
 attempt() {
-    COMMAND=${1:-:} unshare -m sh -c '
+    COMMAND=${1:-:} PROGRAM=$program unshare -m sh -c '
         mount -t tmpfs run /run
         mount --bind /tmp/cmdline /proc/cmdline
         cat /proc/mounts >/tmp/before
-        ./ostree-seal-root 2>/tmp/said
+        $PROGRAM 2>/tmp/said
         echo $? >/tmp/status
         cat /proc/mounts | diff /tmp/before - >/tmp/left
         find /run -mindepth 1 >>/tmp/left
@@ -88,6 +89,7 @@ copy_of() {
     cp "$1" "$2"
 }
 
+mkdir -p /usr/lib/ostree
 find "$objects" "$image" "$old_image" -type f | ./vm-helper enable >/dev/null
 victim=$(find $objects -name '*.file' -exec grep -l -x "GENUINE 42" {} +)
 mkdir $good
@@ -274,6 +276,52 @@ object_case object_without_verity_gives_eio "$eio"
 rm "$victim"
 object_case missing_object_gives_an_error "can't open '/sysroot/usr/bin/victim': No such file or directory"
 
+# The same content under another digest of it: fs-verity with other parameters than those that were signed.
+for parameters in hash-alg=sha512 salt=00ff block-size=1024; do
+    copy_of $good/image "$image"
+    if ! /usr/bin/fsverity enable "$image" --$parameters 2>/tmp/enable; then
+        not_ok "refuses_image_measured_with_$parameters" "$(cat /tmp/enable)"
+        reset
+        continue
+    fi
+    case $parameters in hash-alg*) text="hash algorithm 2" ;; *) text=$digest_42 ;; esac
+    refused "refuses_image_measured_with_$parameters" "$text"
+done
+
+# An object with its own content, and other rights: what counts is in the image.
+chmod 6777 "$victim" && chown 1000:1000 "$victim" && ./vm-helper setxattr user.genuine forged "$victim"
+boots rights_of_an_object_are_the_images "stat -c '%a %u:%g' /sysroot/usr/bin/victim; cat /sysroot/usr/bin/victim" "644 0:0
+GENUINE 42"
+chmod 644 "$victim" && chown 0:0 "$victim"
+
+# A genuine object, with fs-verity, in the place of another genuine one.
+other=$(find $objects -name '*.file' -exec grep -l -x "another GENUINE 42" {} +)
+ln -f "$other" "$victim"
+object_case genuine_object_in_anothers_place_gives_eio "$eio"
+
+# The image and the note are genuine, the objects another directory's.
+mv $objects $objects.away && mkdir $objects
+attempt "cat /sysroot/usr/bin/victim"
+same objects_taken_away_give_errors_and_no_other_content "0: cat: can't open '/sysroot/usr/bin/victim': No such file or directory" "$status: $seen"
+rmdir $objects && mv $objects.away $objects
+ln -s /tmp/evil /sysroot/ostree/repo.new && mv /sysroot/ostree/repo /sysroot/ostree/repo.away && mv /sysroot/ostree/repo.new /sysroot/ostree/repo
+attempt
+rm /sysroot/ostree/repo && mv /sysroot/ostree/repo.away /sysroot/ostree/repo
+same refuses_a_repository_that_is_a_link_out "3: " "$status: $left"
+note "refuses_a_repository_that_is_a_link_out: $said"
+
+# A transient root is as sealed as another one.
+printf '[root]\ntransient = true\n' >/usr/lib/ostree/prepare-root.conf
+boots a_transient_root_insists_on_verity "grep -c 'composefs /sysroot overlay rw,.*verity=require' /proc/mounts; echo mine >/sysroot/usr/bin/new && cat /sysroot/usr/bin/new /sysroot/usr/bin/victim" "1
+mine
+GENUINE 42"
+copy_of /tmp/tampered "$victim"
+object_case replaced_object_gives_eio_below_a_transient_root "$eio"
+printf '[root]\ntransient-ro = true\n' >/usr/lib/ostree/prepare-root.conf
+boots a_transient_root_may_begin_read_only "touch /sysroot/x 2>&1 | grep -c Read-only; mount -o remount,rw /sysroot; touch /sysroot/x; grep -c 'composefs /sysroot overlay rw,.*verity=require' /proc/mounts" "1
+1"
+rm /usr/lib/ostree/prepare-root.conf
+
 # Flips below the file system, in the blocks of files that have fs-verity.
 device=$(readlink -f /dev/disk/sysroot)
 flip_on_disk() {
@@ -282,35 +330,50 @@ flip_on_disk() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
 }
+flip_back() {
+    for place in $places; do flip "$device" "$place"; done
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    reset
+}
 walk="cd /sysroot/usr && find . | sort && cat share/many/* bin/* lib/os-release"
 attempt "$walk"
 cp /tmp/seen /tmp/whole
 same the_walk_reads_everything 0 "$(grep -c error /tmp/seen)"
 sync
-for flip in $flips; do
-    name=${flip%%:*} offset=${flip#*:}
-    flip_on_disk $good/image "$offset"
-    attempt "$walk"
-    if [ -z "$places" ]; then
-        not_ok "flip_of_${name}_on_disk_is_never_read" "the block was not found on the disk"
-    elif [ "$status" != 0 ]; then
-        same "flip_of_${name}_on_disk_is_never_read" "" "$left"
-        note "flip of $name on disk: exit status $status: $said"
-    elif [ "$(grep -v 'Input/output error' /tmp/seen | grep -c -v -x -F -f /tmp/whole)" = 0 ] &&
-        { grep -q 'Input/output error' /tmp/seen || cmp -s /tmp/seen /tmp/whole; }; then
-        ok "flip_of_${name}_on_disk_is_never_read"
-        note "flip of $name on disk: mounted; $(grep -c 'Input/output error' /tmp/seen) errors in the walk"
-    else
-        not_ok "flip_of_${name}_on_disk_is_never_read" "the walk differs, and not by errors alone"
-    fi
-    for place in $places; do flip "$device" "$place"; done
-    sync
-    echo 3 >/proc/sys/vm/drop_caches
-    reset
-done
+# flips_are_never_read PROGRAM SUFFIX FLIP...: each is refused, or gives errors in place of what it changed.
+flips_are_never_read() {
+    with=$1 suffix=$2
+    shift 2
+    for flip in "$@"; do
+        name=flip_of_${flip%%:*}_on_disk_is_never_read$suffix offset=${flip#*:}
+        flip_on_disk $good/image "$offset"
+        program=$with
+        attempt "$walk"
+        if [ -z "$places" ]; then
+            not_ok "$name" "the block was not found on the disk"
+        elif [ "$status" != 0 ]; then
+            case $said in "ostree-seal-root: root "*) same "$name" "" "$left" ;; *) not_ok "$name" "$said" ;; esac
+            note "$name: exit status $status: $said"
+        elif [ "$(grep -v 'Input/output error' /tmp/seen | grep -c -v -x -F -f /tmp/whole)" = 0 ] &&
+            { grep -q 'Input/output error' /tmp/seen || cmp -s /tmp/seen /tmp/whole; }; then
+            ok "$name"
+            note "$name: mounted; $(grep -c 'Input/output error' /tmp/seen) errors in the walk"
+        else
+            not_ok "$name" "the walk differs, and not by errors alone"
+        fi
+        flip_back
+    done
+}
+# shellcheck disable=SC2086 # a list
+flips_are_never_read ./ostree-seal-root "" $flips
 flip_on_disk $good/victim 0
 attempt "cat /sysroot/usr/bin/victim"
 case "$places:$seen" in
 [0-9]*:*"Input/output error") ok flip_of_content_on_disk_gives_eio ;;
 *) not_ok flip_of_content_on_disk_gives_eio "at '$places': $seen" ;;
 esac
+flip_back
+
+# shellcheck source=tests/vm/boot/kernels.sh
+. ./kernels.sh

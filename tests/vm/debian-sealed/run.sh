@@ -11,15 +11,53 @@ set -euo pipefail
 : "${SUITE:?} ${WORK:?} ${VM_HELPER:?} ${SEAL_ROOT:?}" # set by tests/vm/run.sh
 SOURCES=$VM/../..
 
+# shellcheck source=tests/vm/debian-sealed/initramfs-tools.sh
+. "$VM/debian-sealed/initramfs-tools.sh"
+
 # composefs = verity makes Debian's ostree write an image with digests; our program does not read that key.
 customise() {
-    printf '[composefs]\nenabled = verity\n[sysroot]\nreadonly = true\n' >"$1/usr/lib/ostree/prepare-root.conf"
+    local tree=$1
+    printf '[composefs]\nenabled = verity\n[sysroot]\nreadonly = true\n' >"$tree/usr/lib/ostree/prepare-root.conf"
+    install -D -m 755 "$SOURCES/dracut/50ostree-seal/module-setup.sh" "$tree/usr/lib/dracut/modules.d/50ostree-seal/module-setup.sh"
+    if [ "$SUITE" = sid ]; then dracut_gives_up "$tree" >"$WORK/dracut.results"; fi
+    install_program "$tree"
+    install_policy "$tree"
+}
+
+install_program() {
     install -D -m 755 "$SEAL_ROOT" "$1/usr/lib/ostree-seal/ostree-seal-root"
     install -D -m 644 "$SOURCES/systemd/ostree-seal-root.service" "$1/usr/lib/systemd/system/ostree-seal-root.service"
-    install -D -m 755 "$SOURCES/dracut/50ostree-seal/module-setup.sh" "$1/usr/lib/dracut/modules.d/50ostree-seal/module-setup.sh"
+}
+
+install_policy() {
     install -D -m 644 "$WORK/keys/release.vkey" "$1/usr/lib/ostree-seal/trusted.d/release.vkey"
     printf '[seal]\nmode = sealed\nproduct = example.com/small\naccept = note\nthreshold = 1\nminimum-index = 7\n' \
         >"$1/usr/lib/ostree-seal/policy.conf"
+}
+
+# gives_up NAME TEXT COMMAND...: no initramfs is made, and the sentence says why.
+gives_up() {
+    local name=gives_up_$1 text=$2 said
+    shift 2
+    if said=$("$@" 2>&1); then
+        echo "not ok $name: an initramfs was made"
+    elif grep -q "ostree-seal: $text.*; this initramfs could not boot a sealed system" <<<"$said"; then
+        echo "ok $name"
+    else
+        echo "not ok $name: $(tail -n 3 <<<"$said" | tr '\n' ' ')"
+    fi
+}
+
+# dracut must fail where it could not check anything, when the module is asked for.
+dracut_gives_up() {
+    install_program "$1"
+    gives_up dracut_without_a_policy "there is no policy.conf" os_initramfs "$1" ostree-seal
+    install_policy "$1"
+    rm "$1/usr/lib/ostree-seal/trusted.d/release.vkey"
+    gives_up dracut_without_keys "no trusted.d has a .vkey file" os_initramfs "$1" ostree-seal
+    install_policy "$1"
+    rm "$1/usr/lib/ostree-seal/ostree-seal-root"
+    gives_up dracut_without_the_program "ostree-seal-root is not installed" os_initramfs "$1" ostree-seal
 }
 
 # boot NAME SCRIPT: boots the disk with SCRIPT as the test.
@@ -46,6 +84,15 @@ boot first booted.sh
 show_results "$WORK/first.results"
 boot second again.sh
 show_results "$WORK/second.results" | sed 's/^\(ok\|not ok\) /\1 second_boot_/'
+
+if [ "$SUITE" = sid ]; then # one kernel is enough for other ways to make an initramfs
+    cat "$WORK/dracut.results"
+    initramfs_tools_root >&2
+    initramfs_tools_gives_up
+    mkinitramfs >&2
+    VM_INITRAMFS=$WORK/initramfs-tools/initrd.img boot initramfs-tools again.sh
+    show_results "$WORK/initramfs-tools.results" | sed 's/^\(ok\|not ok\) /\1 with_initramfs_tools_/'
+fi
 
 flip_on_disk "$WORK/disk.img" "/$deployment/.ostree.cfs"
 VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=120 boot flipped booted.sh
