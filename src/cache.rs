@@ -22,6 +22,7 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -58,7 +59,7 @@ pub struct Cache {
     scope: Scope,
     view: View,
     known: Loaded,
-    added: Builder,
+    added: Mutex<Builder>,
     ignored: Option<String>,
 }
 
@@ -72,7 +73,7 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Loaded::default(), None),
             Err(error) => (Loaded::default(), Some(error.to_string())),
         };
-        Self { path, scope, view, known, added: Builder::default(), ignored }
+        Self { path, scope, view, known, added: Mutex::default(), ignored }
     }
 
     /// Why the file that is there was not read.
@@ -88,11 +89,11 @@ impl Cache {
     /// Writes the cache if there is anything new in it: under its name is the old file or the new one, never a part.
     /// `present` tells which objects the repository has.
     pub fn save(self, present: impl Fn(&Checksum) -> bool) -> io::Result<()> {
-        if self.added.is_empty() {
+        let mut builder = self.added.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if builder.is_empty() {
             return Ok(());
         }
         let patience = if self.scope == Scope::Shared { PATIENCE } else { 0 };
-        let mut builder = self.added;
         self.known.retain_into(&mut builder, |object, age| match age {
             // Used in this round.
             None => Some(0),
@@ -113,12 +114,17 @@ impl Cache {
 }
 
 impl ObjectCache for Cache {
-    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
-        self.known.get(object)
+    fn find(&self, object: &Checksum) -> Option<u32> {
+        self.known.find(object)
     }
 
-    fn add(&mut self, object: &Checksum, info: &ObjectInfo) {
-        self.added.add(object, info, 0);
+    fn info(&self, number: u32) -> Option<ObjectInfo> {
+        self.known.info(number)
+    }
+
+    fn add(&self, object: &Checksum, info: &ObjectInfo) {
+        // A thread that panics while it adds ends the conversion, and nothing is saved.
+        self.added.lock().unwrap_or_else(PoisonError::into_inner).add(object, info, 0);
     }
 }
 

@@ -31,15 +31,15 @@ pub fn convert(
     load: Load<'_>,
     out: &mut impl Write,
 ) -> anyhow::Result<Converted> {
-    let loaded = source.load(commit, load)?;
-    let plan = erofs::plan(&loaded.tree, Versions::default())
-        .with_context(|| format!("converting commit {}", commit.checksum))?;
-    erofs::emit(&loaded.tree, &plan, out).context("writing the image")?;
-    Ok(Converted {
-        inodes: plan.inodes() as u64,
-        bytes: plan.image_size(),
-        objects: loaded.objects,
-        work: loaded.work,
+    source.load_with(commit, load, |loaded| {
+        let plan = erofs::plan(&loaded.tree, Versions::default()).context("planning the image")?;
+        erofs::emit(&loaded.tree, &plan, out).context("writing the image")?;
+        Ok(Converted {
+            inodes: plan.inodes() as u64,
+            bytes: plan.image_size(),
+            objects: loaded.objects,
+            work: loaded.work,
+        })
     })
 }
 

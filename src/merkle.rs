@@ -12,10 +12,10 @@ use sha2::{Digest as _, Sha256};
 mod batch;
 mod lanes;
 pub use batch::Batch;
-use lanes::{BLOCK, HASH, hash_blocks};
+use lanes::{BLOCK, HASH, LANES, hash_blocks};
 
-/// How much is hashed in one go where the data comes in pieces: enough blocks for every lane.
-const BATCH: usize = 8 * BLOCK;
+/// How much is hashed in one go where the data comes in pieces, of data as of hashes: a block for every lane.
+const BATCH: usize = LANES * BLOCK;
 /// How much of a file is read in one go: large enough that system calls don't count, small enough for the L2 cache.
 const READ: usize = 256 * 1024;
 

@@ -77,9 +77,8 @@ impl Patient {
             ("usr/lib/modules/6.12/config", CONFIG.to_owned()),
             ("usr/lib/modules/6.12/initramfs.img", cpio(&initramfs(&system))),
             ("usr/lib/systemd/system/ostree-seal-deploy.path", String::new()),
-            ("usr/lib/systemd/system/ostree-seal-guard.service", String::new()),
+            ("usr/lib/systemd/system/ostree-finalize-staged.service.d/50-ostree-seal.conf", String::new()),
             ("usr/etc/systemd/system/multi-user.target.wants/ostree-seal-deploy.path", String::new()),
-            ("usr/etc/systemd/system/multi-user.target.wants/ostree-seal-guard.service", String::new()),
         ]);
         let commit = system.commit("1", &files);
         system.sign(&commit, &system.statement(&commit, 7), &[&system.key]);
@@ -368,15 +367,23 @@ fn doctor_says_which_units_do_not_guard_updates() {
         return;
     }
     let patient = Patient::new();
-    let name = "ostree-seal-guard.service";
+    let name = "ostree-seal-deploy.path";
     patient.remove(&format!("{WANTS}/{name}"));
     let diagnosis = patient.examine();
-    diagnosis.assert("units", "problem", "ostree-seal-guard.service: not enabled");
+    diagnosis.assert("units", "problem", "ostree-seal-deploy.path is not enabled");
     symlink("/dev/null", patient.tree.join("etc/systemd/system").join(name)).unwrap();
     patient.examine().assert("units", "problem", "masked");
     fs::remove_file(patient.tree.join("etc/systemd/system").join(name)).unwrap();
     patient.remove(&format!("usr/lib/systemd/system/{name}"));
-    patient.examine().assert("units", "problem", "not installed");
+    patient.examine().assert("units", "problem", "ostree-seal-deploy.path is not installed");
+    let gate = "ostree-finalize-staged.service.d/50-ostree-seal.conf";
+    let mask = patient.tree.join("etc/systemd/system").join(gate);
+    fs::create_dir_all(mask.parent().unwrap()).unwrap();
+    symlink("/dev/null", &mask).unwrap();
+    patient.examine().assert("units", "problem", "50-ostree-seal.conf is masked");
+    fs::remove_file(&mask).unwrap();
+    patient.remove(&format!("usr/lib/systemd/system/{gate}"));
+    patient.examine().assert("units", "problem", "50-ostree-seal.conf is not installed");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink};
 use rustix::io::Errno;
 
+use crate::evidence::{ReadError, read_limited};
 use crate::names::CommitId;
 
 /// The image's name in a deployment.
@@ -15,6 +16,12 @@ pub const IMAGE_NAME: &str = ".ostree.cfs";
 
 /// The repository's objects, below the physical root.
 pub const OBJECTS: &str = "ostree/repo/objects";
+
+/// The repository's configuration, below the physical root.
+pub const CONFIG: &str = "ostree/repo/config";
+
+/// The most bytes of that file.
+const CONFIG_MAX: usize = 1 << 20;
 
 /// A deployment directory.
 #[derive(Debug)]
@@ -99,6 +106,20 @@ pub fn open_objects(sysroot: &OwnedFd) -> Result<OwnedFd, DeploymentError> {
             errno => DeploymentError::Os(OBJECTS.to_owned(), errno),
         }
     })
+}
+
+/// The text of the repository's configuration, if there is one. Nothing that is checked may depend on it.
+pub fn repository_config(sysroot: &OwnedFd) -> Result<Option<String>, DeploymentError> {
+    let file = match open_regular(sysroot, CONFIG, CONFIG) {
+        Ok(file) => file,
+        Err(DeploymentError::NoFile(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let bytes = read_limited(file, CONFIG_MAX).map_err(|error| match error {
+        ReadError::Os(errno) => DeploymentError::Os(CONFIG.to_owned(), errno),
+        ReadError::NotAFile | ReadError::TooLarge(_) => DeploymentError::Os(CONFIG.to_owned(), Errno::FBIG),
+    })?;
+    String::from_utf8(bytes).map(Some).map_err(|_| DeploymentError::Os(CONFIG.to_owned(), Errno::ILSEQ))
 }
 
 /// Opens a regular file below `dir`. What it is gets looked at before it is opened for reading: to open a device does

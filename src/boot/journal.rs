@@ -98,9 +98,15 @@ fn datagram(kind: Kind, message: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     bytes
 }
 
-/// The text without characters that would end a line or steer a terminal: parts of it come from the disk.
+/// The text without characters that would end a line, steer a terminal, or show the rest of the line in another order or
+/// not at all: parts of it come from the disk.
 pub fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || is_invisible(c) { '?' } else { c }).collect()
+}
+
+/// Marks of direction, joiners and other characters of no width.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -125,5 +131,10 @@ mod tests {
     #[test]
     fn a_line_has_no_control_characters() {
         assert_eq!(one_line("a\nb\x1b[31mc\u{9b}"), "a?b?[31mc?");
+    }
+
+    #[test]
+    fn a_line_reads_in_the_order_that_it_is_written_in() {
+        assert_eq!(one_line("root\u{202e}delaes si\u{2069}\u{200b}ä\u{feff}"), "root?delaes si??ä?");
     }
 }

@@ -1,10 +1,12 @@
-//! What is mounted on the new root before it takes its place: `/etc`, `/var`, `/usr` and the physical root on
+//! What is mounted on the new root before it takes its place: `/etc`, `/var`, `/boot`, `/usr` and the physical root on
 //! `/sysroot`, laid out as ostree-prepare-root lays them out.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, StatVfsMountFlags, fstatvfs, openat2};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatVfsMountFlags, fstatvfs, lstat, openat2, statat,
+};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
 
@@ -62,6 +64,21 @@ impl NewRoot<'_> {
         Ok(())
     }
 
+    /// The physical root's `boot` on `/boot`, if the boot loader's entries are in there and not on a disk of their own. Newer
+    /// versions of ostree than Debian 13's do it later, from a generator, which then finds it done.
+    pub fn bind_boot(&self) -> Result<(), BootError> {
+        let Ok(boot) = directory(self.physical, "boot") else { return Ok(()) };
+        let entries = statat(&boot, "loader", AtFlags::SYMLINK_NOFOLLOW);
+        let place = self.path.join("boot");
+        let place_is_there = lstat(&place).is_ok_and(|stat| is_a(FileType::Directory, &stat));
+        if !place_is_there || !entries.is_ok_and(|stat| is_a(FileType::Symlink, &stat)) {
+            return Ok(());
+        }
+        clone_tree(boot)
+            .and_then(|tree| attach(tree, rustix::fs::CWD, &place))
+            .map_err(Doing::step("mounting the physical root's boot on /boot"))
+    }
+
     /// The stateroot's `var` on `/var`. Mounts below one of the two don't appear below the other.
     pub fn bind_var(&self) -> Result<(), BootError> {
         let place = self.path.join("var");
@@ -81,6 +98,10 @@ impl NewRoot<'_> {
     fn stateroot_var(&self) -> String {
         format!("ostree/deploy/{}/var", self.deployment.stateroot)
     }
+}
+
+fn is_a(kind: FileType, stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == kind
 }
 
 /// A directory below another one; no symbolic link on the way is followed.

@@ -26,10 +26,9 @@ pub mod namespace; // where the root is put together, unseen until it is whole
 
 pub mod booted; // /run/ostree-booted
 pub mod error; // why there is no new root
+pub mod fields; // the values in that, one by one
 pub mod journal; // what the admin gets to read
 pub mod run_files; // what later stages find in /run
 pub mod state; // /run/ostree-seal/state.json
 
-mod sys; // kernel calls and memory; unsafe code is here and below sys/ only
-
-pub use sys::arena; // memory for a program that runs once and ends
+pub mod sys; // what needs unsafe code, which is nowhere else

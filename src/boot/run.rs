@@ -9,8 +9,9 @@ use rustix::io::Errno;
 use crate::booted::{self, Entry, Value};
 use crate::check::Report;
 use crate::cmdline::{self, BootTarget};
-use crate::deployment::{DeploymentError, OBJECTS};
+use crate::deployment::{self, DeploymentError, OBJECTS};
 use crate::error::{BootError, Doing};
+use crate::fields::Fields;
 use crate::found::Found;
 use crate::journal::{Journal, Kind, one_line};
 use crate::layout::NewRoot;
@@ -28,6 +29,9 @@ const POLICY: &str = "usr/lib/ostree-seal";
 /// Where `prepare-root.conf` may be. The last one that exists counts as a whole, as for ostree-prepare-root.
 const CONF: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
 
+/// The file with the state, in `/run`.
+const STATE: &str = "ostree-seal/state.json";
+
 /// Sets up the root below `root`, which is `/` in the initramfs, and says how it went. The exit code is 0, 1 (could not)
 /// or 3 (refused).
 pub fn run(root: &Path) -> u8 {
@@ -40,7 +44,10 @@ pub fn run(root: &Path) -> u8 {
     {
         eprintln!("ostree-seal-root: {message}");
     }
-    journal.say(kind, &message, &[("OSTREE_SEAL_REASON", error.name())]);
+    let values = Fields::from(&error);
+    let mut fields = vec![("OSTREE_SEAL_REASON", error.name())];
+    fields.extend(values.named());
+    journal.say(kind, &message, &fields);
     code
 }
 
@@ -72,7 +79,10 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
         Ok(mounted.state)
     });
     match result {
-        Ok(state) => {
+        Ok(mut state) => {
+            state.steps.end("publish");
+            // If this fails, the file of a moment ago stays, which lacks this step's time only.
+            let _ = files.file(STATE, state.to_json().as_bytes());
             announce(journal, &state);
             Ok(())
         }
@@ -252,7 +262,7 @@ impl Mounted {
     fn lay_out(&mut self, place: &Place<'_>, found: &Found, files: &mut RunFiles) -> Result<(), BootError> {
         files.directory("ostree", 0o755)?;
         let image = self.state.method.is_some();
-        let read_only = place.layout.sysroot_readonly.unwrap_or(image);
+        let read_only = sysroot_is_read_only(place.layout, found, image)?;
         let root = NewRoot { path: place.sysroot, physical: &found.physical, deployment: &found.deployment };
         if place.layout.etc_transient {
             let changes = transient_etc(files)?;
@@ -264,6 +274,7 @@ impl Mounted {
         if !image {
             root.protect_usr()?;
         }
+        root.bind_boot()?;
         root.bind_sysroot(read_only)?;
         if files.has("ostree/initramfs-mount-var") {
             root.bind_var()?;
@@ -296,12 +307,23 @@ impl Mounted {
         }
         files.directory("ostree-seal", 0o755)?;
         self.state.steps.end("tell");
-        files.file("ostree-seal/state.json", self.state.to_json().as_bytes())
+        files.file(STATE, self.state.to_json().as_bytes())
     }
 }
 
 /// What everybody who logs in gets to read.
 const UNSEALED: &str = "This system is UNSEALED: nothing checks that its files are the ones that were released (ostree seal status).\n";
+
+/// As for ostree-prepare-root: read-only with an image, if nothing else is said; without one, the repository may ask for it.
+fn sysroot_is_read_only(layout: &Layout, found: &Found, image: bool) -> Result<bool, BootError> {
+    if layout.sysroot_readonly.unwrap_or(image) || image {
+        return Ok(layout.sysroot_readonly.unwrap_or(image));
+    }
+    let Some(text) = deployment::repository_config(&found.physical)? else { return Ok(false) };
+    let config = prepare_root_conf::parse(&text)
+        .map_err(|error| BootError::Conf(Path::new("/").join(deployment::CONFIG), error))?;
+    Ok(config.sysroot_readonly.unwrap_or(false))
+}
 
 fn transient_etc(files: &mut RunFiles) -> Result<Changes, BootError> {
     let dir = files.fresh_directory("ostree/transient-etc")?;

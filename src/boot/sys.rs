@@ -1,12 +1,12 @@
-//! The only unsafe code: kernel calls that no safe wrapper covers. Each errno that has a meaning becomes a name in
-//! the module that calls.
+//! The only unsafe code: kernel calls that no safe wrapper covers, each errno of which becomes a name in the module that
+//! calls, and how a C program begins.
 
-#![allow(unsafe_code, reason = "ioctls that rustix doesn't wrap; each block has its SAFETY text")]
+#![allow(unsafe_code, reason = "what neither rustix nor std wraps; each block has its SAFETY text")]
 
-pub mod arena;
-
+use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 use rustix::ioctl::{self, Opcode};
@@ -176,4 +176,159 @@ pub(crate) fn loop_configure(device: impl AsFd, file: impl AsFd) -> Result<(), E
 pub(crate) fn unshare_mount_namespace() -> Result<(), Errno> {
     // SAFETY: what makes `unshare` unsafe is the separation of descriptor tables, which is not asked for.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }
+}
+
+/// Memory for the C library's own start, which asks its `malloc` for some kilobytes before `main`, and that in turn would
+/// ask for random bytes. Each request takes its part of the block; nothing is given back, and all of it is zero.
+#[derive(Debug)]
+#[repr(align(16))]
+pub struct StartMemory {
+    block: UnsafeCell<[u8; START_MEMORY]>,
+    used: AtomicUsize,
+}
+
+const START_MEMORY: usize = 64 << 10;
+
+// SAFETY: the bytes of the block are only reached through pointers that were given out, and no two of their ranges overlap,
+// since `used` grows by atomic operations alone.
+unsafe impl Sync for StartMemory {}
+
+impl StartMemory {
+    /// A block of which nothing is given out.
+    #[allow(clippy::new_without_default, reason = "a default could not be a constant")]
+    pub const fn new() -> Self {
+        Self { block: UnsafeCell::new([0; START_MEMORY]), used: AtomicUsize::new(0) }
+    }
+
+    /// `size` zero bytes, aligned to 16; null if there are none left.
+    pub fn give(&self, size: usize) -> *mut u8 {
+        let fits = |used: usize| {
+            used.checked_add(size)?.checked_next_multiple_of(16).filter(|end| *end <= START_MEMORY)
+        };
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            // SAFETY: `used` is at most START_MEMORY.
+            Ok(used) => unsafe { self.block.get().cast::<u8>().add(used) },
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+
+    /// Another range of `size` bytes that begins with what is in `range`, which isn't used any more.
+    ///
+    /// # Safety
+    ///
+    /// `range` is null or was given by this block.
+    pub unsafe fn give_again(&self, range: *mut u8, size: usize) -> *mut u8 {
+        let new = self.give(size);
+        if !range.is_null() && !new.is_null() {
+            // How long the old range is isn't known, but all of it lies before the new one.
+            let len = size.min(new.addr() - range.addr());
+            // SAFETY: both ranges are in the block and have `len` bytes, the old one up to the new one at most.
+            unsafe { std::ptr::copy_nonoverlapping(range, new, len) };
+        }
+        new
+    }
+}
+
+/// Makes a function the whole program: `program!(run)`, where `run` gets the number of arguments and returns the exit code.
+///
+/// The C library calls it, with a `malloc` of ours ([`StartMemory`]); Rust's own memory comes from the global allocator.
+/// What Rust's runtime does before a `main` of its own (guard pages, signal handlers, a look at `/proc/self/maps`) is left
+/// out, since it costs more than all that `ostree-seal-root` does before its first mount.
+#[macro_export]
+macro_rules! program {
+    ($run:ident) => {
+        /// Exports the names that a C program consists of, and the allocator's. A library must not do that to who links it.
+        #[allow(unsafe_code, reason = "exports; each has its SAFETY text")]
+        mod exported {
+            use core::ffi::{c_char, c_int, c_void};
+
+            static MEMORY: $crate::sys::StartMemory = $crate::sys::StartMemory::new();
+
+            const ENOMEM: c_int = 12;
+
+            // SAFETY: this is the signature of the C library's entry, and `no_main` keeps Rust from having one as well.
+            #[unsafe(no_mangle)]
+            extern "C" fn main(argc: c_int, _argv: *const *const c_char) -> c_int {
+                let run: fn(usize) -> u8 = super::$run;
+                run(usize::try_from(argc).unwrap_or(0).saturating_sub(1)).into()
+            }
+
+            // SAFETY: this and the six below are the C library's, in its signatures; they replace its allocator as a whole.
+            #[unsafe(no_mangle)]
+            extern "C" fn malloc(size: usize) -> *mut c_void {
+                MEMORY.give(size).cast()
+            }
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
+                count.checked_mul(size).map_or(core::ptr::null_mut(), |size| malloc(size))
+            }
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn realloc(range: *mut c_void, size: usize) -> *mut c_void {
+                // SAFETY: the caller passes on what malloc, calloc or realloc gave, all of which is MEMORY's.
+                unsafe { MEMORY.give_again(range.cast(), size).cast() }
+            }
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            extern "C" fn free(_range: *mut c_void) {}
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
+                if alignment > 16 { core::ptr::null_mut() } else { malloc(size) }
+            }
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            extern "C" fn memalign(alignment: usize, size: usize) -> *mut c_void {
+                aligned_alloc(alignment, size)
+            }
+
+            // SAFETY: see malloc.
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn posix_memalign(
+                result: *mut *mut c_void,
+                alignment: usize,
+                size: usize,
+            ) -> c_int {
+                let range = aligned_alloc(alignment, size);
+                if range.is_null() {
+                    return ENOMEM;
+                }
+                // SAFETY: the caller passes a place for the result.
+                unsafe { result.write(range) };
+                0
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{START_MEMORY, StartMemory};
+
+    static MEMORY: StartMemory = StartMemory::new();
+
+    #[test]
+    fn ranges_of_start_memory_are_aligned_disjoint_and_limited() {
+        // SAFETY: all ranges are within the block, and no other test uses MEMORY.
+        unsafe {
+            let one = MEMORY.give(3);
+            let two = MEMORY.give(20);
+            assert_eq!((one.addr() % 16, two.addr() - one.addr()), (0, 16));
+            one.write_bytes(1, 3);
+            two.write_bytes(2, 20);
+            let three = MEMORY.give_again(one, 40);
+            assert_eq!((three.addr() - two.addr(), three.read(), three.add(2).read()), (32, 1, 1));
+            assert_eq!(two.add(19).read(), 2);
+            assert_eq!(MEMORY.give_again(std::ptr::null_mut(), 16).read(), 0);
+            assert!(MEMORY.give(START_MEMORY).is_null());
+            assert!(MEMORY.give(usize::MAX - 8).is_null());
+            assert!(MEMORY.give_again(three, START_MEMORY).is_null());
+        }
+    }
 }

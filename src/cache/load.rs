@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ostree_seal_root::digest::Digest;
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -21,7 +22,7 @@ pub(super) struct Loaded {
     attributes: Vec<Owner>,
     text: Vec<u8>,
     /// Which records were asked for.
-    used: Vec<bool>,
+    used: Vec<AtomicBool>,
 }
 
 /// [`Attributes`] with their xattrs read.
@@ -65,21 +66,26 @@ impl Loaded {
         let attributes = attributes.iter().map(|attributes| Owner::parse(attributes, &text));
         let attributes =
             attributes.collect::<Option<_>>().ok_or_else(|| damaged("its xattrs are cut short"))?;
-        let used = vec![false; records.len()];
+        let used = records.iter().map(|_| AtomicBool::new(false)).collect();
         Ok(Self { records, index, attributes, text, used })
     }
 
-    /// What is known of an object; a note that somebody asked.
-    pub(super) fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
+    /// The place of an object's record.
+    pub(super) fn find(&self, object: &Checksum) -> Option<u32> {
         let range = self.index.range(&object.0)?;
         let place = range.start + self.records[range].iter().position(|record| record.object == object.0)?;
-        let info = self.info(&self.records[place])?;
-        self.used[place] = true;
+        u32::try_from(place).ok()
+    }
+
+    /// What is known of the object whose record has this place; a note that somebody asked.
+    pub(super) fn info(&self, place: u32) -> Option<ObjectInfo> {
+        let info = self.parse(self.records.get(place as usize)?)?;
+        self.used[place as usize].store(true, Ordering::Relaxed);
         Some(info)
     }
 
     pub(super) fn used_count(&self) -> u64 {
-        self.used.iter().filter(|used| **used).count() as u64
+        self.used.iter().filter(|used| used.load(Ordering::Relaxed)).count() as u64
     }
 
     /// Adds entries to another cache with the age that `keep` gives them. It gets the age that an entry had if nobody
@@ -91,14 +97,15 @@ impl Loaded {
     ) {
         for (record, used) in self.records.iter().zip(&self.used) {
             let object = Checksum(record.object);
-            let Some(age) = keep(&object, (!used).then_some(record.age)) else { continue };
-            if let Some(info) = self.info(record) {
+            let unused = !used.load(Ordering::Relaxed);
+            let Some(age) = keep(&object, unused.then_some(record.age)) else { continue };
+            if let Some(info) = self.parse(record) {
                 builder.add(&object, &info, age);
             }
         }
     }
 
-    fn info(&self, record: &Record) -> Option<ObjectInfo> {
+    fn parse(&self, record: &Record) -> Option<ObjectInfo> {
         let Owner { mode, uid, gid, xattrs } = self.attributes.get(record.attributes.get() as usize)?;
         let size = record.size.get();
         let kind = match mode & S_IFMT {

@@ -31,23 +31,28 @@ impl Place {
     /// A cache with these entries on the disk.
     fn with(entries: &[(Checksum, ObjectInfo)]) -> Self {
         let place = Self::new();
-        let mut cache = place.open(Scope::Repository);
+        let cache = place.open(Scope::Repository);
         entries.iter().for_each(|(object, info)| cache.add(object, info));
         cache.save(|_| true).unwrap();
         place
     }
 
     fn ignored(&self) -> String {
-        let mut cache = self.open(Scope::Repository);
+        let cache = self.open(Scope::Repository);
         assert_eq!(cache.known.get_all(), 0);
         cache.ignored().unwrap().to_owned()
     }
 }
 
 impl super::load::Loaded {
-    fn get_all(&mut self) -> usize {
-        sample().iter().filter(|(object, _)| self.get(object).is_some()).count()
+    fn get_all(&self) -> usize {
+        let known = |object| self.find(object).and_then(|number| self.info(number)).is_some();
+        sample().iter().filter(|(object, _)| known(object)).count()
     }
+}
+
+fn get(cache: &Cache, object: &Checksum) -> Option<ObjectInfo> {
+    cache.info(cache.find(object)?)
 }
 
 fn object(number: u64) -> Checksum {
@@ -81,12 +86,12 @@ fn sample() -> Vec<(Checksum, ObjectInfo)> {
 #[test]
 fn what_was_added_is_known_the_next_time() {
     let place = Place::with(&sample());
-    let mut cache = place.open(Scope::Repository);
+    let cache = place.open(Scope::Repository);
     assert_eq!(cache.ignored(), None);
     for (object, info) in sample() {
-        assert_eq!(cache.get(&object), Some(info));
+        assert_eq!(get(&cache, &object), Some(info));
     }
-    assert_eq!(cache.get(&object(7)), None);
+    assert_eq!(get(&cache, &object(7)), None);
     assert_eq!(cache.hits(), 6);
 }
 
@@ -101,10 +106,10 @@ fn thousands_of_objects_are_found() {
         kind: regular(number + 1),
     };
     for round in 0..3 {
-        let mut cache = place.open(Scope::Repository);
-        (0..5000 * round).for_each(|number| assert_eq!(cache.get(&object(number)), Some(info(number))));
+        let cache = place.open(Scope::Repository);
+        (0..5000 * round).for_each(|number| assert_eq!(get(&cache, &object(number)), Some(info(number))));
         (5000 * round..5000 * (round + 1)).for_each(|number| {
-            assert_eq!(cache.get(&object(number)), None);
+            assert_eq!(get(&cache, &object(number)), None);
             cache.add(&object(number), &info(number));
         });
         cache.save(|_| false).unwrap();
@@ -126,8 +131,8 @@ fn an_object_that_is_added_twice_is_written_once() {
 fn nothing_is_written_when_nothing_is_new() {
     let place = Place::with(&sample());
     let inode = fs::metadata(&place.path).unwrap().ino();
-    let mut cache = place.open(Scope::Repository);
-    cache.get(&object(1));
+    let cache = place.open(Scope::Repository);
+    get(&cache, &object(1));
     cache.save(|_| false).unwrap();
     assert_eq!(fs::metadata(&place.path).unwrap().ino(), inode);
     assert_eq!(place.open(Scope::Repository).known.get_all(), 6);
@@ -135,9 +140,9 @@ fn nothing_is_written_when_nothing_is_new() {
 
 #[test]
 fn no_file_is_an_empty_cache_without_a_reason() {
-    let mut cache = Place::new().open(Scope::Repository);
+    let cache = Place::new().open(Scope::Repository);
     assert_eq!(cache.ignored(), None);
-    assert_eq!(cache.get(&object(1)), None);
+    assert_eq!(get(&cache, &object(1)), None);
 }
 
 #[test]
@@ -186,8 +191,8 @@ fn a_header_that_promises_a_lot_allocates_nothing() {
 fn ignores_the_cache_of_a_repository_with_another_view() {
     let place = Place::with(&sample());
     let other = crate::source::View::without_xattrs();
-    let mut cache = Cache::open(place.path.clone(), Scope::Repository, other);
-    assert_eq!(cache.get(&object(1)), None);
+    let cache = Cache::open(place.path.clone(), Scope::Repository, other);
+    assert_eq!(get(&cache, &object(1)), None);
     assert!(cache.ignored().unwrap().contains("keeps owners or xattrs in another way"));
 }
 
@@ -233,7 +238,7 @@ fn writes_a_file_that_it_reads_itself_and_leaves_nothing_beside_it() {
 
 #[test]
 fn says_when_it_cannot_be_written() {
-    let mut cache = Cache::open(Path::new("/nowhere/cache").into(), Scope::Shared, View::FULL);
+    let cache = Cache::open(Path::new("/nowhere/cache").into(), Scope::Shared, View::FULL);
     let (object, info) = sample().remove(0);
     cache.add(&object, &info);
     assert_eq!(cache.save(|_| true).unwrap_err().kind(), std::io::ErrorKind::NotFound);
@@ -241,8 +246,8 @@ fn says_when_it_cannot_be_written() {
 
 /// One conversion that needs object `new`, which nobody knows, and objects 1 and 2.
 fn round(place: &Place, scope: Scope, new: u64, present: impl Fn(&Checksum) -> bool) {
-    let mut cache = place.open(scope);
-    assert!(cache.get(&object(1)).is_some() && cache.get(&object(2)).is_some());
+    let cache = place.open(scope);
+    assert!(get(&cache, &object(1)).is_some() && get(&cache, &object(2)).is_some());
     cache.add(&object(new), &sample()[0].1);
     cache.save(present).unwrap();
 }
@@ -251,8 +256,8 @@ fn round(place: &Place, scope: Scope, new: u64, present: impl Fn(&Checksum) -> b
 fn forgets_what_was_pruned_from_the_repository() {
     let place = Place::with(&sample());
     round(&place, Scope::Repository, 100, |checked| *checked == object(3));
-    let mut cache = place.open(Scope::Repository);
-    let known: Vec<_> = (1..=6).filter(|number| cache.get(&object(*number)).is_some()).collect();
+    let cache = place.open(Scope::Repository);
+    let known: Vec<_> = (1..=6).filter(|number| get(&cache, &object(*number)).is_some()).collect();
     assert_eq!(known, [1, 2, 3]);
 }
 
@@ -263,12 +268,12 @@ fn a_shared_cache_is_patient_with_what_one_repository_lacks() {
         round(&place, Scope::Shared, 100 + new, |_| false);
     }
     let before = fs::read(&place.path).unwrap();
-    assert!(place.open(Scope::Shared).get(&object(6)).is_some());
+    assert!(get(&place.open(Scope::Shared), &object(6)).is_some());
     // The last chance was not used: nothing was written since.
     assert_eq!(fs::read(&place.path).unwrap(), before);
     round(&place, Scope::Shared, 200, |_| false);
-    let mut cache = place.open(Scope::Shared);
-    assert!(cache.get(&object(6)).is_none() && cache.get(&object(1)).is_some());
+    let cache = place.open(Scope::Shared);
+    assert!(get(&cache, &object(6)).is_none() && get(&cache, &object(1)).is_some());
 }
 
 proptest! {
@@ -308,9 +313,9 @@ proptest! {
         header.checksum.set(checksum(&header, &parts));
         let place = Place::new();
         fs::write(&place.path, [header.as_bytes(), parts[0], parts[1], parts[2]].concat()).unwrap();
-        let mut cache = place.open(Scope::Shared);
+        let cache = place.open(Scope::Shared);
         for record in &records {
-            let info = cache.get(&Checksum(record.object));
+            let info = get(&cache, &Checksum(record.object));
             prop_assert!(cache.ignored().is_none() || info.is_none());
         }
         cache.add(&object(1), &sample()[0].1);

@@ -73,7 +73,7 @@ pub(super) fn digest_of_commit(
     source: &Source,
     commit: &Commit,
 ) -> anyhow::Result<Digest> {
-    let load = Load { threads: args.threads(), cache: &mut NoCache, progress: &mut ObjectBar::new() };
+    let load = Load { threads: args.threads(), cache: &NoCache, progress: &mut ObjectBar::new() };
     Ok(convert::digest(source, commit, load)?.0)
 }
 

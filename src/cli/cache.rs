@@ -61,12 +61,16 @@ impl UsedCache {
 }
 
 impl ObjectCache for UsedCache {
-    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
-        self.cache.as_mut()?.get(object)
+    fn find(&self, object: &Checksum) -> Option<u32> {
+        self.cache.as_ref()?.find(object)
     }
 
-    fn add(&mut self, object: &Checksum, info: &ObjectInfo) {
-        if let Some(cache) = &mut self.cache {
+    fn info(&self, number: u32) -> Option<ObjectInfo> {
+        self.cache.as_ref()?.info(number)
+    }
+
+    fn add(&self, object: &Checksum, info: &ObjectInfo) {
+        if let Some(cache) = &self.cache {
             cache.add(object, info);
         }
     }

@@ -69,8 +69,8 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let started = Instant::now();
     let (source, commit) = args.commit.open()?;
     let mut image = NewImage::create(&args.image)?;
-    let mut cache = args.cache.open(args.commit.repo(), &source);
-    let load = Load { threads: args.commit.threads(), cache: &mut cache, progress: &mut ObjectBar::new() };
+    let cache = args.cache.open(args.commit.repo(), &source);
+    let load = Load { threads: args.commit.threads(), cache: &cache, progress: &mut ObjectBar::new() };
     let converted = convert::convert(&source, &commit, load, &mut image)?;
     let image = image.seal()?;
     convert::check_promise(&commit, image.written().digest)?;

@@ -42,8 +42,8 @@ struct Report {
 
 pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     let (source, commit) = args.commit.open()?;
-    let mut cache = args.cache.open(args.commit.repo(), &source);
-    let load = Load { threads: args.commit.threads(), cache: &mut cache, progress: &mut ObjectBar::new() };
+    let cache = args.cache.open(args.commit.repo(), &source);
+    let load = Load { threads: args.commit.threads(), cache: &cache, progress: &mut ObjectBar::new() };
     let (digest, converted) = convert::digest(&source, &commit, load)?;
     convert::check_promise(&commit, digest)?;
     cache.save(&source);

@@ -58,12 +58,16 @@ impl Known {
 }
 
 impl ObjectCache for Known {
-    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
-        self.0.as_mut()?.get(object)
+    fn find(&self, object: &Checksum) -> Option<u32> {
+        self.0.as_ref()?.find(object)
     }
 
-    fn add(&mut self, object: &Checksum, info: &ObjectInfo) {
-        if let Some(cache) = &mut self.0 {
+    fn info(&self, number: u32) -> Option<ObjectInfo> {
+        self.0.as_ref()?.info(number)
+    }
+
+    fn add(&self, object: &Checksum, info: &ObjectInfo) {
+        if let Some(cache) = &self.0 {
             cache.add(object, info);
         }
     }
@@ -71,7 +75,7 @@ impl ObjectCache for Known {
 
 /// The tree that the image is made of. Objects that aren't known are measured, or read and hashed if they have no
 /// fs-verity.
-pub fn load(source: &Source, commit: &Commit, threads: NonZeroUsize, known: &mut Known) -> Result<Loaded> {
+pub fn load(source: &Source, commit: &Commit, threads: NonZeroUsize, known: &Known) -> Result<Loaded> {
     source.load(commit, Load { threads, cache: known, progress: &mut () })
 }
 

@@ -264,20 +264,28 @@ impl Run<'_> {
             Verity::Deferred => UseCache::Nothing,
         };
         let mut known = Known::open(&repository, source, choice);
-        let mut image = self.make_image(from, &mut known);
-        if known.was_used() && image.as_ref().is_err_and(is_refusal) {
+        let mut made = self.make_image(from, &known);
+        let refused = match &made {
+            Ok(placed) => placed.is_err(),
+            Err(error) => is_refusal(error),
+        };
+        if refused && known.was_used() {
             Known::forget(&repository);
             known = Known::open(&repository, source, choice);
-            image = self.make_image(from, &mut known);
+            made = self.make_image(from, &known);
         }
-        let image = image?;
+        let image = match made? {
+            Ok(image) => image,
+            Err(found) => return Err(self.other_digest(source, commit, from.signed.expected, found)),
+        };
         known.keep(source);
         let note = self.place_note(from.signed)?;
         Ok(Placement { image, note, objects })
     }
 
-    /// Makes the image, sees to it that the objects are those that it names, and puts it in its place.
-    fn make_image(&self, from: &Ingredients<'_>, known: &mut Known) -> Result<Placed> {
+    /// Makes the image, sees to it that the objects are those that it names, and puts it in its place. The inner error is
+    /// the digest that it has instead of the one that was signed.
+    fn make_image(&self, from: &Ingredients<'_>, known: &Known) -> Result<Result<Placed, Digest>> {
         self.request.progress.begin(Step::Convert, 0);
         let loaded = image::load(from.source, from.commit, self.request.threads, known);
         self.request.progress.end();
@@ -286,6 +294,21 @@ impl Run<'_> {
             self.pass(Step::Measure, from.directory, &objects::of_tree(&loaded.tree))?;
         }
         self.place_image(&loaded.tree, from.signed.expected)
+    }
+
+    /// Why the image isn't the one that was signed: an object is damaged, which is found by reading all of them, or else
+    /// the note is for something else.
+    fn other_digest(
+        &self,
+        source: &Source,
+        commit: &Commit,
+        expected: Digest,
+        found: Digest,
+    ) -> anyhow::Error {
+        let repository = self.sysroot().repository();
+        let checked = objects::names_of(source, commit, self.request.queue_depth)
+            .and_then(|names| self.fsck(&repository, &names));
+        checked.err().unwrap_or_else(|| Refusal::OtherDigest { expected, found }.into())
     }
 
     fn sysroot(&self) -> &Sysroot {
@@ -322,14 +345,14 @@ impl Run<'_> {
         )
     }
 
-    /// Puts the image of a tree in its place, if it is the one that was signed.
-    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Placed> {
+    /// Puts the image of a tree in its place, if it is the one that was signed. The inner error is the digest that it has
+    /// instead.
+    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Result<Placed, Digest>> {
         place::change(self.lock, self.deployment, |directory| match place::existing_digest(directory)? {
-            Some(found) if found == expected => directory.keep_image(expected, self.request.verity),
+            Some(found) if found == expected => directory.keep_image(expected, self.request.verity).map(Ok),
             _ => {
                 let path = self.deployment.directory.join(IMAGE_NAME);
-                let written = image::write(tree, &path, expected, self.request.verity)?;
-                Ok(written.map_err(|found| Refusal::OtherDigest { expected, found })?)
+                image::write(tree, &path, expected, self.request.verity)
             }
         })
     }

@@ -1,8 +1,10 @@
 //! The file objects of a commit: by name, from its directories alone, before anything is read; with digests, from the
 //! tree that the image is made of.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
@@ -13,9 +15,10 @@ use crate::tree::{Content, Tree};
 /// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
 /// than they compute.
 pub fn names_of(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Vec<Checksum>> {
-    let mut names = Names(Vec::new());
-    source.load(commit, Load { threads, cache: &mut names, progress: &mut () })?;
-    Ok(names.0)
+    let names = Names(Mutex::default());
+    source.load(commit, Load { threads, cache: &names, progress: &mut () })?;
+    let names = names.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(names.into_keys().collect())
 }
 
 /// The objects of these names, digests unknown.
@@ -50,14 +53,19 @@ fn loose_path(name: &Checksum) -> CString {
 }
 
 /// Writes down which objects a walk asks for, and says of each that it is an empty file, so that none is opened.
-struct Names(Vec<Checksum>);
+struct Names(Mutex<HashMap<Checksum, u32>>);
 
 impl ObjectCache for Names {
-    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo> {
-        self.0.push(*object);
+    fn find(&self, object: &Checksum) -> Option<u32> {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = u32::try_from(names.len()).ok()?;
+        Some(*names.entry(*object).or_insert(next))
+    }
+
+    fn info(&self, _: u32) -> Option<ObjectInfo> {
         let xattrs = Xattrs::default();
         Some(ObjectInfo { uid: 0, gid: 0, mode: 0o100644, xattrs, kind: ObjectKind::Empty })
     }
 
-    fn add(&mut self, _: &Checksum, _: &ObjectInfo) {}
+    fn add(&self, _: &Checksum, _: &ObjectInfo) {}
 }

@@ -2,6 +2,7 @@
 //! when it passed, and withdrawn when it was refused. Killed in between, it stays held back, and the running deployment
 //! stays the default.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,8 @@ use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
 
 /// What became of the latest staged deployment that didn't pass; gone after a reboot or when another one passes.
 const RECORD: &str = "/run/ostree-seal/staged.json";
+/// The staged deployment that the administrator let through although it will boot unsealed.
+const ALLOWED: &str = "/run/ostree-seal/allowed-unsealed";
 /// What the initramfs says of the running root.
 const STATE: &str = "/run/ostree-seal/state.json";
 
@@ -41,7 +44,7 @@ pub struct Record {
 }
 
 /// Seals a staged deployment. `allow_unsealed` lets one through that will boot unsealed although the running system is
-/// sealed.
+/// sealed; that is remembered for the run at shutdown.
 pub fn seal_staged(
     lock: &SysrootLock<'_>,
     deployment: &Deployment,
@@ -49,10 +52,14 @@ pub fn seal_staged(
     allow_unsealed: bool,
 ) -> Result<Outcome> {
     let held = HeldBack::hold()?;
+    if allow_unsealed {
+        write_whole(Path::new(ALLOWED), name_of(deployment).as_bytes())?;
+    }
     let outcome = seal(lock, deployment, request).and_then(|outcome| match outcome {
-        Outcome::Unsealed(_) | Outcome::Foreign if runs_sealed()? && !allow_unsealed => Err(Refused(
-            "the running system is sealed and this deployment would boot without any check; if that is meant, stage it \
-             again after `systemctl stop ostree-seal-deploy.path`"
+        Outcome::Unsealed(_) | Outcome::Foreign if runs_sealed()? && !is_allowed(deployment)? => Err(Refused(
+            "the running system is sealed and this deployment would boot without any check; if that is meant, \
+             `systemctl stop ostree-seal-deploy.path`, stage it again, and run `ostree-seal deploy --pending \
+             --allow-unsealed` before the reboot"
                 .to_owned(),
         )
         .into()),
@@ -121,13 +128,29 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
-#[context("writing {RECORD}")]
 fn record(record: &Record) -> Result<()> {
-    let path = Path::new(RECORD);
+    write_whole(Path::new(RECORD), &serde_json::to_vec_pretty(record)?)
+}
+
+fn name_of(deployment: &Deployment) -> String {
+    format!("{}.{}", deployment.commit, deployment.serial)
+}
+
+#[context("reading {ALLOWED}")]
+fn is_allowed(deployment: &Deployment) -> Result<bool> {
+    match std::fs::read(ALLOWED) {
+        Ok(allowed) => Ok(allowed == name_of(deployment).as_bytes()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[context("writing {}", path.display())]
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().context("no parent")?;
     std::fs::create_dir_all(parent)?;
     let mut file = tempfile::NamedTempFile::new_in(parent)?;
-    serde_json::to_writer_pretty(&mut file, record)?;
+    file.write_all(bytes)?;
     std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     file.persist(path)?;
     Ok(())

@@ -16,15 +16,23 @@ impl Checksum {
 
     /// The checksum that 64 lower-case hex digits spell.
     pub fn from_hex(hex: &str) -> Option<Self> {
-        let digits = hex.as_bytes();
-        if digits.len() != 64 {
+        Self::from_hex_parts(hex.as_bytes(), b"")
+    }
+
+    /// The same where the digits come in two parts, as in an object's path.
+    pub(super) fn from_hex_parts(head: &[u8], tail: &[u8]) -> Option<Self> {
+        if head.len() + tail.len() != 64 || head.len() % 2 != 0 {
             return None;
         }
         let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        let mut unknown = 0;
+        let pairs = head.chunks_exact(2).chain(tail.chunks_exact(2));
+        for (byte, pair) in bytes.iter_mut().zip(pairs) {
+            let [high, low] = [NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]];
+            unknown |= high | low;
+            *byte = high << 4 | low & 15;
         }
-        Some(Self(bytes))
+        (unknown & NO_DIGIT == 0).then_some(Self(bytes))
     }
 
     /// The 64 hex digits, without an allocation.
@@ -51,12 +59,18 @@ impl fmt::Debug for Checksum {
     }
 }
 
-fn nibble(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
+/// Each byte's value as a hex digit.
+const NIBBLES: [u8; 256] = nibbles();
+const NO_DIGIT: u8 = 0x80;
+
+const fn nibbles() -> [u8; 256] {
+    let mut nibbles = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        nibbles[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
     }
+    nibbles
 }
 
 #[cfg(test)]
@@ -79,5 +93,18 @@ mod tests {
         assert_eq!(Checksum::from_hex(&text[1..]), None);
         assert_eq!(Checksum::from_hex(&text.to_uppercase()), None);
         assert_eq!(Checksum::from_hex(&text.replace('b', "g")), None);
+        assert_eq!(Checksum::from_hex_parts(&text.as_bytes()[..3], &text.as_bytes()[3..]), None);
+    }
+
+    #[test]
+    fn reads_every_byte_and_no_digit_but_the_sixteen() {
+        for byte in 0..=u8::MAX {
+            let text = format!("{byte:02x}{}", "0".repeat(62));
+            assert_eq!(Checksum::from_hex(&text).map(|checksum| checksum.0[0]), Some(byte));
+            let (head, tail) = text.as_bytes().split_at(2);
+            assert_eq!(Checksum::from_hex_parts(head, tail), Checksum::from_hex(&text));
+            let is_digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+            assert_eq!(Checksum::from_hex_parts(&[byte, b'0'], tail).is_some(), is_digit);
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! File objects of the bare modes: what a regular file or symlink is, whichever way the repository keeps it.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use ostree_seal_root::digest::Digest;
@@ -16,12 +14,10 @@ use super::archive;
 use super::checksum::Checksum;
 use super::dirmeta::{Dirmeta, Xattr, parse_xattrs};
 use super::store::{ObjectPath, RepoMode, Store, missing};
-use crate::merkle::FileHasher;
+use super::xattrs::{Target, XATTR_MAX, XattrList, XattrReader, Xattrs};
+use crate::merkle::{Batch, FileHasher};
 use crate::tree::TARGET_MAX;
 use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};
-
-/// The most that one xattr value or all names together can have in Linux (`XATTR_SIZE_MAX`, `XATTR_LIST_MAX`).
-const XATTR_MAX: usize = 65536;
 
 /// All that an image needs to know of a file object. An object never changes, so neither does this.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,23 +50,34 @@ pub enum ObjectKind {
     Symlink(Box<[u8]>),
 }
 
-/// A list of xattrs, in the order in which the repository has them; equal lists often share their memory.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Xattrs(pub Arc<XattrList>);
-
-/// Names and values.
-pub type XattrList = Vec<(Box<[u8]>, Box<[u8]>)>;
-
 /// Reads file objects. Each thread has its own, since it holds the buffers.
 #[derive(Debug)]
 pub(super) struct FileReader<'a> {
     stores: &'a [Store],
     /// Whether a store's file system is known to have no fs-verity, so that nobody has to ask again.
     without_verity: Vec<bool>,
+    /// Contents whose digests are computed together.
+    contents: Batch,
+    /// For what comes through a decompressor.
     hasher: FileHasher,
-    names: Vec<u8>,
-    value: Vec<u8>,
-    sets: HashMap<Vec<u8>, Xattrs>,
+    xattrs: XattrReader,
+}
+
+/// An object whose content may not have been hashed yet.
+#[derive(Debug)]
+struct Read {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    xattrs: Xattrs,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Known(ObjectKind),
+    /// A regular file of this size; its digest is the next one of the batch.
+    Hashed(u64),
 }
 
 /// What was counted while an object was read.
@@ -84,12 +91,6 @@ pub struct Work {
     pub measured: u64,
 }
 
-impl Xattrs {
-    pub(super) fn new(xattrs: &[Xattr<'_>]) -> Self {
-        Self(Arc::new(xattrs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()))
-    }
-}
-
 impl Work {
     pub(super) fn add(&mut self, other: Self) {
         self.objects += other.objects;
@@ -98,20 +99,45 @@ impl Work {
     }
 }
 
+impl Read {
+    fn finish(self, digests: &mut impl Iterator<Item = Digest>) -> anyhow::Result<ObjectInfo> {
+        let Self { uid, gid, mode, xattrs, kind } = self;
+        let kind = match kind {
+            Kind::Known(kind) => kind,
+            Kind::Hashed(size) => {
+                ObjectKind::Regular { size, digest: digests.next().context("a content has no digest")? }
+            }
+        };
+        Ok(ObjectInfo { uid, gid, mode, xattrs, kind })
+    }
+}
+
 impl<'a> FileReader<'a> {
     pub(super) fn new(stores: &'a [Store]) -> Self {
         Self {
             stores,
             without_verity: vec![false; stores.len()],
+            contents: Batch::new(),
             hasher: FileHasher::new(),
-            names: vec![0; XATTR_MAX],
-            value: vec![0; XATTR_MAX],
-            sets: HashMap::new(),
+            xattrs: XattrReader::new(),
         }
     }
 
-    /// Reads an object from the first store that has it.
-    pub(super) fn read(&mut self, object: &Checksum, work: &mut Work) -> anyhow::Result<ObjectInfo> {
+    /// Reads objects, each from the first store that has it.
+    pub(super) fn read<'o>(
+        &mut self,
+        objects: impl Iterator<Item = &'o Checksum>,
+        work: &mut Work,
+    ) -> anyhow::Result<Vec<ObjectInfo>> {
+        // What an error has left.
+        self.contents.clear();
+        let read: Vec<_> =
+            objects.map(|object| self.read_one(object, work)).collect::<anyhow::Result<_>>()?;
+        let mut digests = self.contents.finish().into_iter();
+        read.into_iter().map(|read| read.finish(&mut digests)).collect()
+    }
+
+    fn read_one(&mut self, object: &Checksum, work: &mut Work) -> anyhow::Result<Read> {
         work.objects += 1;
         let stores = self.stores;
         for (index, store) in stores.iter().enumerate() {
@@ -133,7 +159,7 @@ impl<'a> FileReader<'a> {
         place: Place<'_>,
         opened: Result<File, Errno>,
         work: &mut Work,
-    ) -> anyhow::Result<ObjectInfo> {
+    ) -> anyhow::Result<Read> {
         let mode = place.store.mode;
         match opened {
             Ok(file) => {
@@ -141,10 +167,10 @@ impl<'a> FileReader<'a> {
                 ensure!(stat.st_mode & S_IFMT == S_IFREG, "it is not a regular file");
                 match mode {
                     RepoMode::Archive => self.read_archived(place, file, work),
-                    RepoMode::BareUser => self.read_bare_user(place, file, &stat, work),
+                    RepoMode::BareUser => self.read_bare_user(place, &file, &stat, work),
                     RepoMode::Bare | RepoMode::BareUserOnly | RepoMode::BareSplitXattrs => {
                         let xattrs = self.bare_xattrs(&place, Some(&file))?;
-                        let kind = self.content(&place, file, &stat, work)?;
+                        let kind = self.content(&place, &file, &stat, work)?;
                         Ok(owned_by(mode, &stat, xattrs, kind))
                     }
                 }
@@ -157,31 +183,32 @@ impl<'a> FileReader<'a> {
         }
     }
 
-    fn read_symlink(&mut self, place: &Place<'_>) -> anyhow::Result<ObjectInfo> {
+    fn read_symlink(&mut self, place: &Place<'_>) -> anyhow::Result<Read> {
         let (objects, path) = (&place.store.objects, place.path.as_bytes());
         let stat = rustix::fs::statat(objects, path, AtFlags::SYMLINK_NOFOLLOW)?;
         ensure!(stat.st_mode & S_IFMT == S_IFLNK, "it changed while it was read");
         let target = rustix::fs::readlinkat(objects, path, Vec::new())?;
         let xattrs = self.bare_xattrs(place, None)?;
-        let kind = ObjectKind::Symlink(target.into_bytes().into());
+        let kind = Kind::Known(ObjectKind::Symlink(target.into_bytes().into()));
         Ok(owned_by(place.store.mode, &stat, xattrs, kind))
     }
 
     fn read_bare_user(
         &mut self,
         place: Place<'_>,
-        mut file: File,
+        mut file: &File,
         stat: &Stat,
         work: &mut Work,
-    ) -> anyhow::Result<ObjectInfo> {
-        let len = match rustix::fs::fgetxattr(&file, c"user.ostreemeta", &mut self.value[..]) {
-            Ok(len) => len,
+    ) -> anyhow::Result<Read> {
+        let meta = match self.xattrs.value(file, b"user.ostreemeta") {
+            // What it borrows is needed for what it's parsed into.
+            Ok(value) => value.to_vec(),
             Err(Errno::NODATA) => bail!("it has no xattr user.ostreemeta"),
             Err(errno) => return Err(anyhow!(errno).context("reading its xattr user.ostreemeta")),
         };
-        let meta = Dirmeta::parse(&self.value[..len]).context("reading its xattr user.ostreemeta")?;
+        let meta = Dirmeta::parse(&meta).context("reading its xattr user.ostreemeta")?;
         let (uid, gid, mode) = (meta.uid, meta.gid, meta.mode);
-        let xattrs = intern(&mut self.sets, &meta.xattrs);
+        let xattrs = self.xattrs.list(&meta.xattrs);
         let kind = match mode & S_IFMT {
             S_IFREG => self.content(&place, file, stat, work)?,
             S_IFLNK => {
@@ -191,54 +218,53 @@ impl<'a> FileReader<'a> {
                 if target.last() == Some(&0) {
                     target.pop();
                 }
-                symlink(target)?
+                Kind::Known(symlink(target)?)
             }
             _ => bail!("its mode {mode:o} in user.ostreemeta is neither a regular file nor a symlink"),
         };
-        Ok(ObjectInfo { uid, gid, mode, xattrs, kind })
+        Ok(Read { uid, gid, mode, xattrs, kind })
     }
 
-    fn read_archived(&mut self, place: Place<'_>, file: File, work: &mut Work) -> anyhow::Result<ObjectInfo> {
+    fn read_archived(&mut self, place: Place<'_>, file: File, work: &mut Work) -> anyhow::Result<Read> {
         let object = archive::read(file, place.object, &mut self.hasher)?;
         if let ObjectKind::Regular { size, .. } = object.kind {
             work.hashed += size;
         }
-        Ok(ObjectInfo {
+        Ok(Read {
             uid: object.uid,
             gid: object.gid,
             mode: object.mode,
-            xattrs: intern(&mut self.sets, &borrowed(&object.xattrs)),
-            kind: object.kind,
+            xattrs: self.xattrs.list(&borrowed(&object.xattrs)),
+            kind: Kind::Known(object.kind),
         })
     }
 
-    /// Size and digest of a regular file: measured where the kernel has the digest, else computed.
+    /// Size and digest of a regular file: measured where the kernel has the digest, else computed with its batch.
     fn content(
         &mut self,
         place: &Place<'_>,
-        file: File,
+        file: &File,
         stat: &Stat,
         work: &mut Work,
-    ) -> anyhow::Result<ObjectKind> {
+    ) -> anyhow::Result<Kind> {
         let size = u64::try_from(stat.st_size)?;
         if size == 0 {
-            return Ok(ObjectKind::Empty);
+            return Ok(Kind::Known(ObjectKind::Empty));
         }
         if !self.without_verity[place.index] {
-            match verity::measure(&file) {
+            match verity::measure(file) {
                 Ok(digest) => {
                     work.measured += 1;
-                    return Ok(ObjectKind::Regular { size, digest });
+                    return Ok(Kind::Known(ObjectKind::Regular { size, digest }));
                 }
                 Err(MeasureError::Unsupported) => self.without_verity[place.index] = true,
                 Err(MeasureError::NotEnabled | MeasureError::OtherAlgorithm(_)) => {}
                 Err(error @ MeasureError::Os(_)) => return Err(error.into()),
             }
         }
-        let (digest, read) = self.hasher.digest_reader(file)?;
-        ensure!(read == size, "it has {read} bytes to read, but its size is {size}");
+        self.contents.add(file, size)?;
         work.hashed += size;
-        Ok(ObjectKind::Regular { size, digest })
+        Ok(Kind::Hashed(size))
     }
 
     /// The xattrs of an object that isn't bare-user: its own, those of its sidecar object, or none.
@@ -261,36 +287,17 @@ impl<'a> FileReader<'a> {
             }
             Err(errno) => return Err(anyhow!(errno).context(format!("opening its {EXTENSION}"))),
         };
-        self.value.clear();
-        let len = file.take(XATTR_MAX as u64 * 2).read_to_end(&mut self.value)?;
-        let set = parse_xattrs(&self.value[..len]).with_context(|| format!("reading its {EXTENSION}"));
-        let xattrs = set.map(|set| intern(&mut self.sets, &set));
-        self.value.resize(XATTR_MAX.max(len), 0);
-        xattrs
+        let mut bytes = Vec::new();
+        file.take(XATTR_MAX as u64 * 2).read_to_end(&mut bytes)?;
+        let set = parse_xattrs(&bytes).with_context(|| format!("reading its {EXTENSION}"))?;
+        Ok(self.xattrs.list(&set))
     }
 
-    /// All xattrs on the file itself. They are sorted, since file systems list them in any order.
     fn own_xattrs(&mut self, place: &Place<'_>, file: Option<&File>) -> anyhow::Result<Xattrs> {
-        let target = match file {
-            Some(file) => XattrTarget::File(file),
-            // A symlink can't be opened, and there is no llistxattrat.
-            None => XattrTarget::Path(symlink_path(place)),
-        };
-        let len = match target.list(&mut self.names) {
-            Ok(len) => len,
-            Err(Errno::OPNOTSUPP) => 0,
-            Err(errno) => return Err(errno.into()),
-        };
-        let mut owned: XattrList = Vec::new();
-        for name in self.names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-            match target.get(name, &mut self.value) {
-                Ok(len) => owned.push((name.into(), self.value[..len].into())),
-                Err(Errno::NODATA) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        owned.sort();
-        Ok(intern(&mut self.sets, &borrowed(&owned)))
+        Ok(match file {
+            Some(file) => self.xattrs.all(Target::File(file))?,
+            None => self.xattrs.all(Target::Path(&symlink_path(place)))?,
+        })
     }
 }
 
@@ -303,28 +310,6 @@ struct Place<'a> {
     path: &'a ObjectPath,
 }
 
-/// What has xattrs: an open file, or a symlink by path.
-enum XattrTarget<'a> {
-    File(&'a File),
-    Path(Vec<u8>),
-}
-
-impl XattrTarget<'_> {
-    fn list(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match self {
-            Self::File(file) => rustix::fs::flistxattr(file, buffer),
-            Self::Path(path) => rustix::fs::llistxattr(path.as_slice(), buffer),
-        }
-    }
-
-    fn get(&self, name: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
-        match self {
-            Self::File(file) => rustix::fs::fgetxattr(file, name, buffer),
-            Self::Path(path) => rustix::fs::lgetxattr(path.as_slice(), name, buffer),
-        }
-    }
-}
-
 fn symlink_path(place: &Place<'_>) -> Vec<u8> {
     let mut path = format!("/proc/self/fd/{}/", place.store.objects.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(place.path.as_bytes());
@@ -332,9 +317,9 @@ fn symlink_path(place: &Place<'_>) -> Vec<u8> {
 }
 
 /// An object whose owner and mode are those of its file.
-fn owned_by(mode: RepoMode, stat: &Stat, xattrs: Xattrs, kind: ObjectKind) -> ObjectInfo {
+fn owned_by(mode: RepoMode, stat: &Stat, xattrs: Xattrs, kind: Kind) -> Read {
     let (uid, gid) = if mode == RepoMode::BareUserOnly { (0, 0) } else { (stat.st_uid, stat.st_gid) };
-    ObjectInfo { uid, gid, mode: stat.st_mode, xattrs, kind }
+    Read { uid, gid, mode: stat.st_mode, xattrs, kind }
 }
 
 /// A symlink whose target comes from an object's bytes instead of the kernel.
@@ -348,22 +333,4 @@ pub(super) fn symlink(target: Vec<u8>) -> anyhow::Result<ObjectKind> {
 #[allow(clippy::ptr_arg, reason = "the slice type is too long to read")]
 fn borrowed(xattrs: &XattrList) -> Vec<Xattr<'_>> {
     xattrs.iter().map(|(name, value)| (&**name, &**value)).collect()
-}
-
-/// The list as shared memory: an OS has a handful of different labels on all its files.
-fn intern(sets: &mut HashMap<Vec<u8>, Xattrs>, xattrs: &[Xattr<'_>]) -> Xattrs {
-    if xattrs.is_empty() {
-        return Xattrs::default();
-    }
-    let mut key = Vec::with_capacity(xattrs.iter().map(|(name, value)| 16 + name.len() + value.len()).sum());
-    for part in xattrs.iter().flat_map(|(name, value)| [name, value]) {
-        key.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        key.extend_from_slice(part);
-    }
-    if let Some(known) = sets.get(&key) {
-        return known.clone();
-    }
-    let set = Xattrs::new(xattrs);
-    sets.insert(key, set.clone());
-    set
 }

@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread;
 
 use anyhow::Context as _;
 use fn_error_context::context;
@@ -20,6 +21,7 @@ mod gvariant; // the serialised form of all three
 mod archive; // file objects in archive repositories
 mod file; // file objects in the other modes
 mod store; // objects as files below `objects`
+mod xattrs; // their extended attributes
 
 mod detached; // signatures: what they are made over, where they are kept
 pub mod sysroot; // sysroots and deployments, through libostree
@@ -35,21 +37,24 @@ mod walk; // commit -> table of objects
 pub use checksum::Checksum;
 pub use commit::Commit;
 pub use detached::Embedded;
-pub use file::{ObjectInfo, ObjectKind, Work, XattrList, Xattrs};
+pub use file::{ObjectInfo, ObjectKind, Work};
 pub use gvariant::FormatError;
 pub use store::RepoMode;
+pub use xattrs::{XattrList, Xattrs};
 
 use assemble::assemble;
 use repo::Repo;
 use store::{Metadata, ObjectPath, Store, read_metadata};
 use walk::{Company, read_objects};
 
-/// What is known of file objects from earlier runs. Called on the thread that called [`Source::load`].
-pub trait ObjectCache {
-    /// What an object is, if that's known: then the object isn't opened.
-    fn get(&mut self, object: &Checksum) -> Option<ObjectInfo>;
+/// What is known of file objects from earlier runs.
+pub trait ObjectCache: Sync {
+    /// The number by which an object is known, another one for each: then the object isn't opened. Called on any thread.
+    fn find(&self, object: &Checksum) -> Option<u32>;
+    /// What the object with this number is. None is as good as not knowing it at all.
+    fn info(&self, number: u32) -> Option<ObjectInfo>;
     /// Takes note of an object that was read.
-    fn add(&mut self, object: &Checksum, info: &ObjectInfo);
+    fn add(&self, object: &Checksum, info: &ObjectInfo);
 }
 
 /// Knows nothing and learns nothing.
@@ -57,11 +62,15 @@ pub trait ObjectCache {
 pub struct NoCache;
 
 impl ObjectCache for NoCache {
-    fn get(&mut self, _: &Checksum) -> Option<ObjectInfo> {
+    fn find(&self, _: &Checksum) -> Option<u32> {
         None
     }
 
-    fn add(&mut self, _: &Checksum, _: &ObjectInfo) {}
+    fn info(&self, _: u32) -> Option<ObjectInfo> {
+        None
+    }
+
+    fn add(&self, _: &Checksum, _: &ObjectInfo) {}
 }
 
 /// Which part of owners and xattrs a repository and its parents keep. An object is the same in all repositories, but what
@@ -111,7 +120,7 @@ pub struct Load<'a> {
     /// Number of threads that read and hash objects. The result doesn't depend on it.
     pub threads: NonZeroUsize,
     /// What is known from earlier runs.
-    pub cache: &'a mut dyn ObjectCache,
+    pub cache: &'a dyn ObjectCache,
     /// Who hears of the progress.
     pub progress: &'a mut dyn Progress,
 }
@@ -160,12 +169,31 @@ impl Source {
     }
 
     /// Reads all objects of a commit, each once, and makes its tree.
-    #[context("loading commit {}", commit.checksum)]
     pub fn load(&self, commit: &Commit, load: Load<'_>) -> anyhow::Result<Loaded> {
+        self.load_with(commit, load, Ok)
+    }
+
+    /// Loads a commit and makes something of it. Meanwhile another thread looks whether the repository has the objects
+    /// that the cache knows: if one is missing, that's the result, whatever was made.
+    #[context("loading commit {}", commit.checksum)]
+    pub fn load_with<T>(
+        &self,
+        commit: &Commit,
+        load: Load<'_>,
+        make: impl FnOnce(Loaded) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let company = Company { cache: load.cache, progress: load.progress };
-        let objects = read_objects(&self.stores, commit, load.threads, company)?;
-        let tree = assemble(&objects)?;
-        Ok(Loaded { tree, objects: objects.files.len() as u64, work: objects.work })
+        let (objects, known) = read_objects(&self.stores, commit, load.threads, company)?;
+        let stores = &self.stores;
+        thread::scope(|scope| {
+            let presence = scope.spawn(|| presence::require(stores, known));
+            let (tree, count, work) = (assemble(&objects)?, objects.files.len() as u64, objects.work);
+            // The tree has all of it now; `make` may need the memory.
+            drop(objects);
+            let made = make(Loaded { tree, objects: count, work });
+            presence.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            made
+        })
     }
 
     #[context("loading commit {checksum}")]

@@ -36,16 +36,14 @@ fn list(store: &Store, prefix: &str, listed: &mut HashSet<Checksum>) -> Result<(
         Err(Errno::NOENT) => return Ok(()),
         directory => directory?,
     };
-    let mut hex = String::with_capacity(64);
+    let extension = store.mode.file_extension().as_bytes();
     for entry in Dir::new(directory)? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        let Some((rest, extension)) = name.split_once('.') else { continue };
-        if extension == store.mode.file_extension() {
-            hex.clear();
-            hex.push_str(prefix);
-            hex.push_str(rest);
-            listed.extend(Checksum::from_hex(&hex));
+        let name = entry.file_name().to_bytes();
+        // The dot comes after what the prefix leaves of the checksum.
+        let Some((rest, [b'.', found @ ..])) = name.split_at_checked(62) else { continue };
+        if found == extension {
+            listed.extend(Checksum::from_hex_parts(prefix.as_bytes(), rest));
         }
     }
     Ok(())

@@ -13,6 +13,8 @@ use super::checksum::Checksum;
 
 /// The largest metadata object that is read, in bytes (`OSTREE_MAX_METADATA_SIZE`).
 const METADATA_MAX: u64 = 128 * 1024 * 1024;
+/// What is read in one go: more than most dirtrees have.
+const USUAL: usize = 16 * 1024;
 
 /// How a repository keeps file objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,13 +152,20 @@ pub(super) fn missing(stores: &[Store], name: &str) -> anyhow::Error {
     }
 }
 
+/// Most objects take one call: a regular file gives less than it's asked for only at its end, and if it were something
+/// else, its bytes would not have the SHA-256 that they must have.
 fn read_all(mut file: File, buffer: &mut Vec<u8>) -> anyhow::Result<()> {
+    buffer.resize(USUAL, 0);
+    let len = file.read(buffer)?;
+    buffer.truncate(len);
+    if len < USUAL {
+        return Ok(());
+    }
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         bail!("not a regular file");
     }
     ensure!(metadata.len() <= METADATA_MAX, "{} bytes are too many for metadata", metadata.len());
-    buffer.clear();
     file.by_ref().take(METADATA_MAX).read_to_end(buffer)?;
     Ok(())
 }

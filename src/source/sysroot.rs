@@ -254,10 +254,17 @@ impl HeldBack {
         }
     }
 
-    /// Lets libostree go on, unless somebody else holds the deployment back too.
+    /// Lets libostree go on, unless somebody else holds the deployment back too. libostree takes the lock away by itself
+    /// when a deployment is withdrawn or staged anew.
     #[context("releasing the staged deployment")]
     pub fn release(self) -> Result<()> {
-        if self.by_us { Ok(std::fs::remove_file(FINALIZATION_LOCK)?) } else { Ok(()) }
+        if !self.by_us {
+            return Ok(());
+        }
+        match std::fs::remove_file(FINALIZATION_LOCK) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 

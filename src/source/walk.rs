@@ -12,13 +12,17 @@ use super::checksum::Checksum;
 use super::commit::Commit;
 use super::dirmeta::Dirmeta;
 use super::dirtree::Dirtree;
-use super::file::{FileReader, ObjectInfo, Work, Xattrs};
+use super::file::{FileReader, ObjectInfo, Work};
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
-use super::{ObjectCache, Progress, presence};
+use super::xattrs::Xattrs;
+use super::{ObjectCache, Progress};
 
-/// File objects that a thread takes at once: few enough to share the last ones fairly.
-const BATCH: usize = 32;
+/// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
+/// the last ones fairly.
+const FILES: usize = 64;
+/// The most dirtrees that a thread takes at once: a job costs as much as reading a dirtree if threads sleep in between.
+const DIRTREES: usize = 64;
 
 /// The objects of a commit, each once.
 #[derive(Debug)]
@@ -62,46 +66,47 @@ impl Listing {
     }
 }
 
-/// What the walk reports to and asks while it runs, on the calling thread.
+/// What the walk reports to and asks while it runs.
 pub(super) struct Company<'a> {
-    pub(super) cache: &'a mut dyn ObjectCache,
+    pub(super) cache: &'a dyn ObjectCache,
     pub(super) progress: &'a mut dyn Progress,
 }
 
-/// Reads all objects of a commit with this many threads.
+/// Reads all objects of a commit with this many threads, but for those that the cache knows. They come second; nobody
+/// has looked whether they are there.
 pub(super) fn read_objects(
     stores: &[Store],
     commit: &Commit,
     threads: NonZeroUsize,
     company: Company<'_>,
-) -> anyhow::Result<Objects> {
+) -> anyhow::Result<(Objects, Vec<Checksum>)> {
     let queue = Queue::new();
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads.get() {
-            let (sender, queue) = (sender.clone(), &queue);
-            scope.spawn(move || work_off(stores, queue, &sender));
+            let (reader, queue) = (Reader { stores, cache: company.cache, buffer: Vec::new() }, &queue);
+            let sender = sender.clone();
+            scope.spawn(move || work_off(reader, queue, &sender));
         }
         drop(sender);
-        let mut walk = Walk::new(&queue, company);
+        let mut walk = Walk::new(&queue, threads, company);
         let result = walk.run(commit, &results);
         queue.close();
         result?;
-        presence::require(stores, std::mem::take(&mut walk.known))?;
         Ok(walk.finish())
     })
 }
 
 #[derive(Debug)]
 enum Job {
-    Dirtree(u32, Checksum),
+    Dirtrees(Vec<(u32, Checksum)>),
     Dirmeta(u32, Checksum),
     Files(Vec<(u32, Checksum)>),
 }
 
 #[derive(Debug)]
 enum Done {
-    Dirtree(u32, OwnedDirtree),
+    Dirtrees(Vec<(u32, OwnedDirtree)>),
     Dirmeta(u32, DirectoryInfo),
     Files(Vec<(u32, ObjectInfo)>, Work),
 }
@@ -110,23 +115,30 @@ enum Done {
 #[derive(Debug, Default)]
 struct OwnedDirtree {
     names: String,
-    files: Vec<(Name, Checksum)>,
+    /// With the number by which the cache knows an object.
+    files: Vec<(Name, Checksum, Option<u32>)>,
     directories: Vec<(Name, Checksum, Checksum)>,
 }
 
+/// Reads metadata objects.
+struct Reader<'a> {
+    stores: &'a [Store],
+    cache: &'a dyn ObjectCache,
+    buffer: Vec<u8>,
+}
+
 /// What a thread does: job by job until the queue is closed.
-fn work_off(stores: &[Store], queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
+fn work_off(mut reader: Reader<'_>, queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
     let _alarm = Alarm(results);
-    let mut files = FileReader::new(stores);
-    let mut buffer = Vec::new();
+    let mut files = FileReader::new(reader.stores);
     while let Some(job) = queue.next() {
         let done = match job {
-            Job::Dirtree(place, object) => {
-                read_dirtree(stores, &object, &mut buffer).map(|tree| Done::Dirtree(place, tree))
-            }
-            Job::Dirmeta(place, object) => {
-                read_dirmeta(stores, &object, &mut buffer).map(|meta| Done::Dirmeta(place, meta))
-            }
+            Job::Dirtrees(batch) => batch
+                .into_iter()
+                .map(|(place, object)| Ok((place, reader.dirtree(&object)?)))
+                .collect::<anyhow::Result<_>>()
+                .map(Done::Dirtrees),
+            Job::Dirmeta(place, object) => reader.dirmeta(&object).map(|meta| Done::Dirmeta(place, meta)),
             Job::Files(batch) => read_files(&mut files, batch),
         };
         if results.send(done).is_err() {
@@ -149,26 +161,34 @@ impl Drop for Alarm<'_> {
 
 fn read_files(reader: &mut FileReader<'_>, batch: Vec<(u32, Checksum)>) -> anyhow::Result<Done> {
     let mut work = Work::default();
-    let infos = batch
-        .into_iter()
-        .map(|(place, object)| Ok((place, reader.read(&object, &mut work)?)))
-        .collect::<anyhow::Result<_>>()?;
-    Ok(Done::Files(infos, work))
+    let infos = reader.read(batch.iter().map(|(_, object)| object), &mut work)?;
+    let places = batch.into_iter().map(|(place, _)| place);
+    Ok(Done::Files(places.zip(infos).collect(), work))
 }
 
-fn read_dirtree(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<OwnedDirtree> {
-    let bytes = read_metadata(stores, object, Metadata::Dirtree, buffer)?;
-    let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
-    let mut owned = OwnedDirtree::default();
-    for file in parsed.files {
-        let name = add_name(&mut owned.names, file.name)?;
-        owned.files.push((name, file.object));
+impl Reader<'_> {
+    fn dirtree(&mut self, object: &Checksum) -> anyhow::Result<OwnedDirtree> {
+        let bytes = read_metadata(self.stores, object, Metadata::Dirtree, &mut self.buffer)?;
+        let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
+        let mut owned = OwnedDirtree::default();
+        owned.files.reserve_exact(parsed.files.len());
+        for file in parsed.files {
+            let name = add_name(&mut owned.names, file.name)?;
+            owned.files.push((name, file.object, self.cache.find(&file.object)));
+        }
+        for directory in parsed.directories {
+            let name = add_name(&mut owned.names, directory.name)?;
+            owned.directories.push((name, directory.dirtree, directory.dirmeta));
+        }
+        Ok(owned)
     }
-    for directory in parsed.directories {
-        let name = add_name(&mut owned.names, directory.name)?;
-        owned.directories.push((name, directory.dirtree, directory.dirmeta));
+
+    fn dirmeta(&mut self, object: &Checksum) -> anyhow::Result<DirectoryInfo> {
+        let bytes = read_metadata(self.stores, object, Metadata::Dirmeta, &mut self.buffer)?;
+        let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
+        let xattrs = Xattrs::new(&meta.xattrs);
+        Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
     }
-    Ok(owned)
 }
 
 fn add_name(names: &mut String, name: &str) -> anyhow::Result<Name> {
@@ -177,24 +197,23 @@ fn add_name(names: &mut String, name: &str) -> anyhow::Result<Name> {
     Ok(Name { start, end: u32::try_from(names.len())? })
 }
 
-fn read_dirmeta(stores: &[Store], object: &Checksum, buffer: &mut Vec<u8>) -> anyhow::Result<DirectoryInfo> {
-    let bytes = read_metadata(stores, object, Metadata::Dirmeta, buffer)?;
-    let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
-    let xattrs = Xattrs::new(&meta.xattrs);
-    Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
-}
-
 /// The calling thread's side: hands out jobs and puts results into their places.
 struct Walk<'q, 'c> {
     queue: &'q Queue<Job>,
     company: Company<'c>,
-    /// Jobs without a result yet, and how many of them are for dirtrees.
+    threads: usize,
+    /// Jobs without a result yet.
     open_jobs: usize,
+    /// Dirtrees that were not read yet.
     open_dirtrees: usize,
     dirtrees: HashMap<Checksum, u32>,
     dirmetas: HashMap<Checksum, u32>,
-    files: HashMap<Checksum, u32>,
-    batch: Vec<(u32, Checksum)>,
+    /// The places of files, by the cache's numbers and by object.
+    known_files: Vec<Option<u32>>,
+    new_files: HashMap<Checksum, u32>,
+    /// What was not handed out yet.
+    waiting_dirtrees: Vec<(u32, Checksum)>,
+    waiting_files: Vec<(u32, Checksum)>,
     /// Objects that the cache knows, and that nobody has looked for yet.
     known: Vec<Checksum>,
     listings: Vec<Listing>,
@@ -204,16 +223,19 @@ struct Walk<'q, 'c> {
 }
 
 impl<'q, 'c> Walk<'q, 'c> {
-    fn new(queue: &'q Queue<Job>, company: Company<'c>) -> Self {
+    fn new(queue: &'q Queue<Job>, threads: NonZeroUsize, company: Company<'c>) -> Self {
         Self {
             queue,
             company,
+            threads: threads.get(),
             open_jobs: 0,
             open_dirtrees: 0,
             dirtrees: HashMap::new(),
             dirmetas: HashMap::new(),
-            files: HashMap::new(),
-            batch: Vec::new(),
+            known_files: Vec::new(),
+            new_files: HashMap::new(),
+            waiting_dirtrees: Vec::new(),
+            waiting_files: Vec::new(),
             known: Vec::new(),
             listings: Vec::new(),
             directory_infos: Vec::new(),
@@ -225,11 +247,15 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn run(&mut self, commit: &Commit, results: &Receiver<anyhow::Result<Done>>) -> anyhow::Result<()> {
         self.want_dirtree(commit.dirtree)?;
         self.want_dirmeta(commit.dirmeta)?;
+        self.hand_out_dirtrees();
         while self.open_jobs > 0 {
             let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
-            self.open_jobs -= 1;
             self.take(done)?;
-            if self.open_dirtrees == 0 || self.batch.len() >= BATCH {
+            while let Ok(done) = results.try_recv() {
+                self.take(done?)?;
+            }
+            self.hand_out_dirtrees();
+            if self.open_dirtrees == 0 || self.waiting_files.len() >= FILES {
                 self.hand_out_files();
             }
             self.company.progress.objects(self.work.objects, self.file_infos.len() as u64);
@@ -238,10 +264,13 @@ impl<'q, 'c> Walk<'q, 'c> {
     }
 
     fn take(&mut self, done: Done) -> anyhow::Result<()> {
+        self.open_jobs -= 1;
         match done {
-            Done::Dirtree(place, tree) => {
-                self.open_dirtrees -= 1;
-                self.listings[place as usize] = self.list(tree)?;
+            Done::Dirtrees(trees) => {
+                self.open_dirtrees -= trees.len();
+                for (place, tree) in trees {
+                    self.listings[place as usize] = self.list(tree)?;
+                }
             }
             Done::Dirmeta(place, meta) => self.directory_infos[place as usize] = meta,
             Done::Files(infos, work) => {
@@ -259,8 +288,8 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn list(&mut self, tree: OwnedDirtree) -> anyhow::Result<Listing> {
         let mut listing = Listing { names: tree.names, ..Listing::default() };
         listing.files.reserve_exact(tree.files.len());
-        for (name, object) in tree.files {
-            listing.files.push((name, self.want_file(object)?));
+        for (name, object, number) in tree.files {
+            listing.files.push((name, self.want_file(object, number)?));
         }
         for (name, dirtree, dirmeta) in tree.directories {
             listing.directories.push((name, self.want_dirtree(dirtree)?, self.want_dirmeta(dirmeta)?));
@@ -276,9 +305,7 @@ impl<'q, 'c> Walk<'q, 'c> {
         self.listings.push(Listing::default());
         self.dirtrees.insert(object, place);
         self.open_dirtrees += 1;
-        self.open_jobs += 1;
-        // Dirtrees go first, so that there are soon enough files for all threads.
-        self.queue.push_first(Job::Dirtree(place, object));
+        self.waiting_dirtrees.push((place, object));
         Ok(place)
     }
 
@@ -294,32 +321,62 @@ impl<'q, 'c> Walk<'q, 'c> {
         Ok(place)
     }
 
-    fn want_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
-        if let Some(place) = self.files.get(&object) {
-            return Ok(*place);
+    fn want_file(&mut self, object: Checksum, number: Option<u32>) -> anyhow::Result<u32> {
+        match number {
+            Some(number) => self.want_known_file(object, number),
+            None => self.want_new_file(object),
         }
+    }
+
+    fn want_known_file(&mut self, object: Checksum, number: u32) -> anyhow::Result<u32> {
+        let index = number as usize;
+        if index >= self.known_files.len() {
+            self.known_files.resize(index + 1, None);
+        }
+        if let Some(place) = self.known_files[index] {
+            return Ok(place);
+        }
+        let Some(info) = self.company.cache.info(number) else { return self.want_new_file(object) };
         let place = u32::try_from(self.file_infos.len())?;
-        let known = self.company.cache.get(&object);
-        match known {
-            Some(_) => self.known.push(object),
-            None => self.batch.push((place, object)),
-        }
-        self.file_infos.push((object, known));
-        self.files.insert(object, place);
+        self.file_infos.push((object, Some(info)));
+        self.known.push(object);
+        self.known_files[index] = Some(place);
         Ok(place)
     }
 
+    fn want_new_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
+        if let Some(place) = self.new_files.get(&object) {
+            return Ok(*place);
+        }
+        let place = u32::try_from(self.file_infos.len())?;
+        self.file_infos.push((object, None));
+        self.waiting_files.push((place, object));
+        self.new_files.insert(object, place);
+        Ok(place)
+    }
+
+    /// Dirtrees go first, so that there are soon enough files for all threads.
+    fn hand_out_dirtrees(&mut self) {
+        let share = self.waiting_dirtrees.len().div_ceil(self.threads).clamp(1, DIRTREES);
+        for batch in self.waiting_dirtrees.chunks(share) {
+            self.open_jobs += 1;
+            self.queue.push_first(Job::Dirtrees(batch.to_vec()));
+        }
+        self.waiting_dirtrees.clear();
+    }
+
     fn hand_out_files(&mut self) {
-        for batch in self.batch.chunks(BATCH) {
+        for batch in self.waiting_files.chunks(FILES) {
             self.open_jobs += 1;
             self.queue.push_last(Job::Files(batch.to_vec()));
         }
-        self.batch.clear();
+        self.waiting_files.clear();
     }
 
-    fn finish(self) -> Objects {
+    fn finish(self) -> (Objects, Vec<Checksum>) {
         // Each place got its object, since every job had its result.
         let files = self.file_infos.into_iter().filter_map(|(object, info)| Some((object, info?))).collect();
-        Objects { dirtrees: self.listings, dirmetas: self.directory_infos, files, work: self.work }
+        let (dirtrees, dirmetas) = (self.listings, self.directory_infos);
+        (Objects { dirtrees, dirmetas, files, work: self.work }, self.known)
     }
 }

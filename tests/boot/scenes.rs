@@ -6,6 +6,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,9 @@ mount --bind "$1" "$1"
 cd "$1"
 mount --bind sysroot sysroot
 mount -t tmpfs run run
+mkdir -p run/systemd/journal
+: >run/systemd/journal/socket
+mount --bind journal run/systemd/journal/socket
 mount -t proc proc proc
 if [ -e cmdline ]; then mount --bind cmdline proc/cmdline; else mount --bind /dev/null proc/cmdline; fi
 mount --rbind /dev dev
@@ -26,7 +30,7 @@ status=0
 env -i "$(command -v chroot)" . /ostree-seal-root 2>said || status=$?
 echo "$status" >status
 cat proc/self/mountinfo >after
-find run -mindepth 1 | sort >left
+find run -mindepth 1 | grep -v -x -e run/systemd -e run/systemd/journal -e run/systemd/journal/socket | sort >left
 set +e
 sh ./then >seen 2>&1
 true
@@ -39,6 +43,8 @@ struct Expected {
     exit: String,
     /// `says TEXT`: part of the one line.
     says: Vec<String>,
+    /// `journal LINE`: a line of what the journal got, such as `PRIORITY=4`.
+    journal: Vec<String>,
     /// `sees LINE`: the lines that the commands in `then` print, all of them.
     sees: Vec<String>,
 }
@@ -69,6 +75,8 @@ fn play(scene: &Path) -> Result<(), String> {
         change(&root, line);
     }
     write(&root.join("then"), &read(&scene.join("then")));
+    let journal = UnixDatagram::bind(root.join("journal")).unwrap();
+    journal.set_nonblocking(true).unwrap();
     let status = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "sh", "-c", HARNESS, "harness"])
         .arg(&root)
@@ -76,6 +84,7 @@ fn play(scene: &Path) -> Result<(), String> {
         .status()
         .unwrap();
     assert!(status.success(), "{name}: the harness ended with {status}");
+    write(&root.join("journaled"), &received(&journal));
     let ended = judge(&expected(&read(&scene.join("expect"))), &root);
     println!(
         "{name}: {}",
@@ -104,7 +113,22 @@ fn judge(expected: &Expected, root: &Path) -> Result<(), String> {
             return Err(format!("expected '{text}' in '{}'", file("said")));
         }
     }
+    for line in &expected.journal {
+        if !file("journaled").lines().any(|found| found == line) {
+            return Err(format!("expected '{line}' in the journal, found '{}'", file("journaled")));
+        }
+    }
     same("seen", &expected.sees.join("\n"), file("seen").trim_end())
+}
+
+/// What was sent to the journal and is still in its socket.
+fn received(journal: &UnixDatagram) -> String {
+    let mut all = Vec::new();
+    let mut message = vec![0; 64 << 10];
+    while let Ok(len) = journal.recv(&mut message) {
+        all.extend(&message[..len]);
+    }
+    String::from_utf8(all).unwrap()
 }
 
 fn expected(text: &str) -> Expected {
@@ -114,6 +138,7 @@ fn expected(text: &str) -> Expected {
         match word {
             "exit" => rest.clone_into(&mut expected.exit),
             "says" => expected.says.push(rest.to_owned()),
+            "journal" => expected.journal.push(rest.to_owned()),
             "sees" => expected.sees.push(rest.to_owned()),
             _ => panic!("expect has the line '{line}'"),
         }

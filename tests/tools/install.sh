@@ -34,6 +34,7 @@ put 644 share/fish/vendor_completions.d "$generated"/completions/*.fish
 
 put 755 lib/dracut/modules.d/50ostree-seal dracut/50ostree-seal/module-setup.sh
 put 644 lib/systemd/system systemd/*.service systemd/*.path
+put 644 lib/systemd/system/ostree-finalize-staged.service.d systemd/ostree-finalize-staged.service.d/*.conf
 put 644 lib/systemd/system-preset systemd/*.preset
 put 755 share/initramfs-tools/hooks initramfs-tools/hooks/*
 put 755 share/initramfs-tools/scripts/local-bottom initramfs-tools/scripts/local-bottom/*

@@ -45,6 +45,15 @@ make_disk() {
     mke2fs -q -t ext4 -b 4096 -O verity -E root_owner=0:0 -L sysroot -d "$3" "$1" "$2" >/dev/null
 }
 
+# flip_on_disk DISK PATH: another bit in the first block of a file, below the file system.
+flip_on_disk() {
+    local block at byte
+    block=$(debugfs -R "bmap $2 0" "$1" 2>/dev/null)
+    at=$((block * 4096 + 1100))
+    byte=$(od -An -tu1 -j "$at" -N 1 "$1" | tr -d ' ')
+    printf '%b' "\\x$(printf '%02x' $((byte ^ 1)))" | dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+}
+
 # add_closure ROOT PROGRAM DIRECTORY: copies a dynamic program of the root directory ROOT (/ for this machine) with its
 # libraries and loader to the same paths below DIRECTORY.
 add_closure() {

@@ -1,9 +1,11 @@
 //! The policy's directory, read whole: every file once, none above its limit.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
 use crate::evidence::{ReadError, read_limited};
@@ -55,16 +57,22 @@ impl PolicyFiles {
 /// Reads the files of `trusted.d` or `revoked.d`, sorted by name; none if there is no such directory.
 pub fn read_keys(directory: &Path) -> Result<Vec<KeyFile>, Refusal> {
     let refused = |error: String| Refusal::PolicyUnreadable { path: directory.to_owned(), error };
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !directory.is_symlink() => {
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(refused(error.to_string())),
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = match openat(CWD, directory, flags, Mode::empty()) {
+        Ok(open) => open,
+        Err(Errno::NOENT) if !directory.is_symlink() => return Ok(Vec::new()),
+        Err(errno) => return Err(refused(errno.to_string())),
     };
     let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.map_err(|error| refused(error.to_string()))?.path());
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(open, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|errno| refused(errno.to_string()))?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name == "." || name == ".." {
+            continue;
+        }
+        paths.push(directory.join(name));
         if paths.len() > FILES_MAX {
             return Err(refused(format!("it has more than {FILES_MAX} files")));
         }

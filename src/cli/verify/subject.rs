@@ -68,7 +68,7 @@ pub(super) fn examine_repo(
     let source = Source::open(repo)?;
     let commit = source.commit(rev)?;
     let threads = threads.unwrap_or_else(all_threads);
-    let load = Load { threads, cache: &mut NoCache, progress: &mut ObjectBar::new() };
+    let load = Load { threads, cache: &NoCache, progress: &mut ObjectBar::new() };
     let image = Image::Computed(convert::digest(&source, &commit, load)?.0);
     let (id, objects) = (commit_id(&commit)?, source.objects_of(&commit.checksum)?);
     let notes = source.notes(&commit.checksum)?;

@@ -10,8 +10,10 @@ const UNITS: &str = "units";
 const STAGED: &str = "staged";
 const RUNNING: &str = "running";
 
-/// The units that act on a staged deployment.
-const NAMES: [&str; 2] = ["ostree-seal-deploy.path", "ostree-seal-guard.service"];
+/// The unit that seals a staged deployment at once.
+const WATCH: &str = "ostree-seal-deploy.path";
+/// What keeps libostree's unit from making one the default at shutdown that was not sealed.
+const GATE: &str = "ostree-finalize-staged.service.d/50-ostree-seal.conf";
 
 /// Everything about updates.
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
@@ -39,28 +41,30 @@ fn units(subject: &Subject<'_>) -> Finding {
         let sentence = "there is no systemd to seal a staged deployment by itself";
         return Finding::warning(UNITS, sentence, "ostree-seal deploy 0, after each update");
     }
-    let bad: Vec<(&str, Unit)> = NAMES
-        .into_iter()
-        .map(|name| (name, unit(root, name)))
-        .filter(|(_, unit)| *unit != Unit::Enabled)
-        .collect();
-    let Some((_, worst)) = bad.iter().max_by_key(|(_, unit)| *unit as u8) else {
-        return Finding::fine(
-            UNITS,
-            format!("{} are enabled: staged deployments are sealed", NAMES.join(" and ")),
-        );
-    };
-    let names: Vec<&str> = bad.iter().map(|(name, _)| *name).collect();
-    let names = names.join(" ");
     let systemctl =
         if booted { "systemctl".to_owned() } else { format!("systemctl --root={}", root.display()) };
-    let (word, fix) = match worst {
-        Unit::Missing => ("not installed", "in the OS build: make install, of ostree-seal".to_owned()),
-        Unit::Masked => ("masked", format!("{systemctl} unmask {names}")),
-        _ => ("not enabled", format!("{systemctl} enable {}{names}", if booted { "--now " } else { "" })),
+    let install = "in the OS build: make install, of ostree-seal".to_owned();
+    let now = if booted { "--now " } else { "" };
+    let (what, fix) = match (unit(root, WATCH), unit(root, GATE)) {
+        (_, Unit::Missing) => (format!("{GATE} is not installed"), install),
+        (_, Unit::Masked) => (format!("{GATE} is masked"), format!("rm /etc/systemd/system/{GATE}")),
+        (Unit::Missing, _) => (format!("{WATCH} is not installed"), install),
+        (Unit::Masked, _) => (format!("{WATCH} is masked"), format!("{systemctl} unmask {WATCH}")),
+        (Unit::Disabled, _) => {
+            (format!("{WATCH} is not enabled"), format!("{systemctl} enable {now}{WATCH}"))
+        }
+        (Unit::Enabled, _) => {
+            return Finding::fine(
+                UNITS,
+                "a staged deployment is sealed at once, and none becomes the default before",
+            );
+        }
     };
-    let sentence = format!("{names}: {word}, so that nothing checks a staged deployment before it boots");
-    Finding::problem(UNITS, sentence, fix)
+    Finding::problem(
+        UNITS,
+        format!("{what}: a staged deployment may become the default without being sealed"),
+        fix,
+    )
 }
 
 fn unit(root: &Path, name: &str) -> Unit {

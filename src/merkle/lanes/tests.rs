@@ -1,24 +1,42 @@
 use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
-use super::{BLOCK, hash_blocks, hash_messages, hash_one_by_one};
+use sha2::{Digest as _, Sha256};
 
-/// Says when there is nothing to compare: then the tests below hold sha2 against itself.
-fn note_missing_kernel() {
+use super::{BLOCK, LANES, hash_blocks, hash_in_lanes, hash_messages};
+
+/// Limits that make each path run on a processor that has all of them: `sha2`, SHA instructions, AVX-512.
+const PATHS: [usize; 3] = [1, 4, LANES];
+
+/// Says which paths there is nothing to test of: then a narrower one runs in their place.
+fn note_missing_kernels() {
     #[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
-    if super::kernel::available() {
-        return;
+    let four = super::kernel::available();
+    #[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
+    let four = false;
+    #[cfg(sixteen_lanes)]
+    let sixteen = super::avx512::available();
+    #[cfg(not(sixteen_lanes))]
+    let sixteen = false;
+    for (lanes, available) in [("four", four), ("sixteen", sixteen)] {
+        if !available {
+            eprintln!("SKIP {lanes}_lanes: not on this processor, or not with this compiler");
+        }
     }
-    eprintln!("SKIP four_lanes: no SHA instructions on this processor");
+}
+
+fn one_by_one(messages: &[u8], len: usize) -> Vec<u8> {
+    messages.chunks_exact(len).flat_map(|message| <[u8; 32]>::from(Sha256::digest(message))).collect()
 }
 
 /// The padding depends on the length, so each length has its own.
 fn agrees_with_sha2<const LEN: usize>(data: &[u8]) {
-    for count in 0..=data.len() / LEN {
-        let messages = &data[..count * LEN];
-        let (mut found, mut expected) = (Vec::new(), Vec::new());
-        hash_messages::<LEN>(messages, &mut found);
-        hash_one_by_one::<LEN>(messages, &mut expected);
-        assert!(found == expected, "{count} messages of {LEN} bytes");
+    let expected = one_by_one(data, LEN);
+    for most in PATHS {
+        for count in 0..=data.len() / LEN {
+            let mut found = Vec::new();
+            hash_in_lanes::<LEN>(most, &data[..count * LEN], &mut found);
+            assert!(found == expected[..count * 32], "{count} messages of {LEN} bytes in {most} lanes");
+        }
     }
 }
 
@@ -34,29 +52,37 @@ fn noise(len: usize) -> Vec<u8> {
 
 #[test]
 fn every_number_of_messages_of_every_length_is_hashed_as_sha2_does() {
-    note_missing_kernel();
-    let data = noise(37 * BLOCK);
-    agrees_with_sha2::<64>(&data[..37 * 64]);
-    agrees_with_sha2::<128>(&data[..37 * 128]);
-    agrees_with_sha2::<256>(&data[..37 * 256]);
-    agrees_with_sha2::<1024>(&data[..37 * 1024]);
+    note_missing_kernels();
+    let data = noise(40 * BLOCK);
+    agrees_with_sha2::<64>(&data[..40 * 64]);
+    agrees_with_sha2::<128>(&data[..40 * 128]);
+    agrees_with_sha2::<256>(&data[..40 * 256]);
+    agrees_with_sha2::<1024>(&data[..40 * 1024]);
     agrees_with_sha2::<BLOCK>(&data);
 }
 
 #[test]
 fn messages_may_start_at_any_address() {
-    let data = noise(5 * BLOCK + 64);
+    const COUNT: usize = LANES + 4 + 3;
+    let data = noise(COUNT * BLOCK + 64);
     for start in 0..64 {
-        agrees_with_sha2::<BLOCK>(&data[start..][..5 * BLOCK]);
+        let messages = &data[start..][..COUNT * BLOCK];
+        let expected = one_by_one(messages, BLOCK);
+        for most in PATHS {
+            let mut found = Vec::new();
+            hash_in_lanes::<BLOCK>(most, messages, &mut found);
+            assert!(found == expected, "from {start} in {most} lanes");
+        }
     }
 }
 
 #[test]
 fn lanes_do_not_leak_into_each_other() {
-    let mut data = noise(8 * BLOCK);
+    const COUNT: usize = LANES + 4;
+    let mut data = noise(COUNT * BLOCK);
     let mut before = Vec::new();
     hash_blocks(&data, &mut before);
-    for lane in 0..8 {
+    for lane in 0..COUNT {
         data[lane * BLOCK + 17] ^= 1;
         let mut after = Vec::new();
         hash_blocks(&data, &mut after);
@@ -64,6 +90,16 @@ fn lanes_do_not_leak_into_each_other() {
             assert_eq!(a != b, other == lane, "lane {other} after a change in lane {lane}");
         }
         data[lane * BLOCK + 17] ^= 1;
+    }
+}
+
+#[test]
+fn what_was_hashed_before_is_kept() {
+    let data = noise(LANES * 64);
+    for most in PATHS {
+        let mut hashes = vec![7];
+        hash_in_lanes::<64>(most, &data, &mut hashes);
+        assert!(hashes[0] == 7 && hashes[1..] == one_by_one(&data, 64), "in {most} lanes");
     }
 }
 
@@ -77,9 +113,14 @@ proptest! {
     #[test]
     fn random_messages_are_hashed_as_sha2_does(data in prop::collection::vec(any::<u8>(), 0..40 * 64)) {
         let messages = &data[..data.len() - data.len() % 64];
-        let (mut found, mut expected) = (Vec::new(), Vec::new());
+        let expected = one_by_one(messages, 64);
+        let mut found = Vec::new();
         hash_messages::<64>(messages, &mut found);
-        hash_one_by_one::<64>(messages, &mut expected);
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(&found, &expected);
+        for most in PATHS {
+            found.clear();
+            hash_in_lanes::<64>(most, messages, &mut found);
+            prop_assert_eq!(&found, &expected);
+        }
     }
 }

@@ -3,6 +3,10 @@
     unsafe_code,
     reason = "the SHA instructions have no safe interface, and not every processor has them"
 )]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "Rust before 1.87 calls even those intrinsics unsafe that take no pointer"
+)]
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{

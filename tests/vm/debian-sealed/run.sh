@@ -30,15 +30,6 @@ boot() {
     boot_debian "$WORK/disk.img" "$WORK/$1.results" "$WORK/$1.console" "$WORK/script"
 }
 
-# flip_on_disk PATH: another bit in the first block of a file, below the file system.
-flip_on_disk() {
-    local block at byte
-    block=$(debugfs -R "bmap $1 0" "$WORK/disk.img" 2>/dev/null)
-    at=$((block * 4096 + 1100))
-    byte=$(od -An -tu1 -j "$at" -N 1 "$WORK/disk.img" | tr -d ' ')
-    printf '%b' "\\x$(printf '%02x' $((byte ^ 1)))" | dd of="$WORK/disk.img" bs=1 seek="$at" conv=notrunc status=none
-}
-
 key example.com/release
 debian_tree "$SUITE" "$WORK/tree" "ostree ostree-seal" customise >&2
 debian_sysroot "$WORK/sysroot" >&2
@@ -56,7 +47,7 @@ show_results "$WORK/first.results"
 boot second again.sh
 show_results "$WORK/second.results" | sed 's/^\(ok\|not ok\) /\1 second_boot_/'
 
-flip_on_disk "/$deployment/.ostree.cfs"
+flip_on_disk "$WORK/disk.img" "/$deployment/.ostree.cfs"
 VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=120 boot flipped booted.sh
 if grep -q "root refused: /$deployment/.ostree.cfs can't be read" "$WORK/flipped.console"; then
     echo "ok flipped_bit_is_refused_on_the_console"

@@ -6,7 +6,8 @@
 //!   places with a block that equals the file's;
 //! * `vm-helper time PROGRAM [ARG...]` prints the wall time of a program in microseconds, its exit status, and
 //!   its peak memory in KiB;
-//! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute.
+//! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute;
+//! * `vm-helper replay LOG DISK SEED` cuts the power, see replay.rs.
 //!
 //! Without files, their names are read from standard input, one a line. The first failure ends it, with exit code 1.
 
@@ -18,6 +19,8 @@ use std::time::Instant;
 
 use ostree_seal_root::verity::{self, Enabled};
 
+mod replay;
+
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let verb = args.next().unwrap_or_default();
@@ -28,7 +31,10 @@ fn main() -> ExitCode {
         "locate" => locate(&files),
         "time" => time(&files),
         "setxattr" => set_xattr(&files),
-        _ => Err(format!("usage: vm-helper enable|measure [FILE...]|locate|time|setxattr, not '{verb}'")),
+        "replay" => cut_power(&files),
+        _ => Err(format!(
+            "usage: vm-helper enable|measure [FILE...]|locate|time|setxattr|replay, not '{verb}'"
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -121,6 +127,12 @@ fn set_xattr(args: &[String]) -> Result<(), String> {
     let [name, value, path] = args else { return Err("usage: setxattr NAME VALUE FILE".to_owned()) };
     rustix::fs::setxattr(path, name, value.as_bytes(), rustix::fs::XattrFlags::empty())
         .map_err(|e| format!("setting {name} of {path}: {e}"))
+}
+
+fn cut_power(args: &[String]) -> Result<(), String> {
+    let [log, disk, seed] = args else { return Err("usage: replay LOG DISK SEED".to_owned()) };
+    let seed = seed.parse().map_err(|e| format!("reading the seed {seed}: {e}"))?;
+    replay::replay(log, disk, seed).map_err(|e| format!("replaying {log} on {disk}: {e}"))
 }
 
 fn each(files: &[String], mut act: impl FnMut(&str, &File) -> Result<(), String>) -> Result<(), String> {

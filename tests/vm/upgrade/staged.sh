@@ -1,0 +1,40 @@
+#!/bin/sh
+# Second boot: still the first version, since the gate has withdrawn the last update. Good updates are sealed, one of them
+# at shutdown, because the first attempt was killed.
+
+# shellcheck source=tests/vm/guest/lib.sh
+. /usr/lib/vm-test/lib.sh
+# shellcheck source=tests/vm/guest/updates.sh
+. ./updates.sh
+
+runs_well
+same the_running_system_has_stayed_the_default 1 "$(version)"
+is_sealed 7
+commit=$(ostree rev-parse test/unsigned)
+succeeds the_gate_has_withdrawn_the_last_update sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep -F '$commit' | grep 'withdrawn.*nothing speaks for'"
+fails it_was_not_finalized "" sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep 'Finalizing staged'"
+same nothing_of_it_is_left "" "$(ls -d /ostree/deploy/debian/deploy/"$commit"* 2>/dev/null)"
+
+# The path unit sees a good update.
+succeeds good/is_pulled pull test/good
+succeeds good/is_staged_and_seen stage_and_wait test/good
+same good/is_sealed 0 "$(status_of_service)"
+same good/stays_staged $STAGED "$(ls $STAGED $LOCK 2>/dev/null)"
+succeeds good/status_says_sealed sh -c "ostree-seal status | grep 'staged): sealed'"
+note "$(journalctl -b -o cat -u $SERVICE | grep ': sealed,')"
+
+# The next one replaces it, by `upgrade`; the run that would seal it is killed.
+pull test/better
+ostree refs --delete test/os && ostree refs --create=test/os test/better
+is_held() { [ "$(cat $LOCK)" = ostree-seal ]; }
+killed() {
+    ostree admin upgrade --stage >&2 && wait_for is_held && systemctl kill --signal=KILL $SERVICE
+}
+before=$(ended)
+succeeds better/is_staged_and_its_run_killed killed
+wait_for has_ended_since "$before"
+same better/was_killed killed "$(systemctl show -P ExecMainCode $SERVICE | sed 's/^2$/killed/')"
+same better/is_held_back ostree-seal "$(cat $LOCK)"
+ostree admin finalize-staged >&2
+succeeds better/is_not_finalized_while_it_is_held_back test -e $STAGED
+shut_down_in_order
