@@ -321,6 +321,67 @@ fn run_ostree(args: &[&str]) -> String {
     Run::of(std::process::Command::new("ostree").args(args)).ok()
 }
 
+/// Runs a script in a directory of nobody's, as nobody, with our program as `$seal`.
+fn as_nobody(script: &str, directory: &Path) -> Run {
+    let seal = directory.join("ostree-seal");
+    fs::copy(env!("CARGO_BIN_EXE_ostree-seal"), &seal).unwrap();
+    let mut command = std::process::Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-e", "-c", script]);
+    Run::of(command.current_dir(directory).env("HOME", directory).env("seal", seal))
+}
+
+/// A directory that nobody can reach and owns, unlike one below a home directory.
+fn nobodys_directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(65534), Some(65534)).unwrap();
+    directory
+}
+
+#[test]
+fn deferred_deploy_needs_no_root_where_libostree_needs_none() {
+    if !is_root("deferred_deploy_needs_no_root_where_libostree_needs_none") {
+        return;
+    }
+    // A rootless build: libostree can deploy only files that belong to the user.
+    const BUILD: &str = r#"
+        mkdir -p root/ostree/repo tree/usr/lib/modules/6.12 tree/usr/etc tree/usr/lib/ostree-seal/trusted.d
+        ostree admin init-fs --modern root; rm -r root/ostree/repo
+        ostree init --repo=root/ostree/repo --mode=bare-user-only
+        ostree admin os-init --sysroot=root test
+        "$seal" keygen --name=example.com/release release
+        cp release.vkey tree/usr/lib/ostree-seal/trusted.d
+        printf '[seal]\nmode = sealed\n' >tree/usr/lib/ostree-seal/policy.conf
+        echo ID=test >tree/usr/lib/os-release; echo kernel >tree/usr/lib/modules/6.12/vmlinuz
+        ostree commit --repo=root/ostree/repo -b os --owner-uid=0 --owner-gid=0 --no-xattrs tree
+        "$seal" sign --repo=root/ostree/repo os --key=release.key --product=example.com/os --index=1
+        ostree admin deploy --sysroot=root --os=test os
+        "$seal" deploy --sysroot=root --defer-verity
+    "#;
+    let directory = nobodys_directory();
+    let run = as_nobody(BUILD, directory.path());
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout.contains("deferred, index 1"), "{}", run.stdout);
+    let found = common::run("find", &[directory.path().to_str().unwrap(), "-name", ".ostree*"]);
+    assert_eq!(found.lines().count(), 3, "{found}");
+}
+
+#[test]
+fn deploy_in_somebody_elses_sysroot_says_who_may() {
+    if !is_root("deploy_in_somebody_elses_sysroot_says_who_may") {
+        return;
+    }
+    let system = System::sealable();
+    let directory = nobodys_directory();
+    common::run(
+        "cp",
+        &["-a", system.root.to_str().unwrap(), directory.path().join("root").to_str().unwrap()],
+    );
+    let run = as_nobody(r#""$seal" deploy --sysroot=root --defer-verity"#, directory.path());
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("this takes root, or the user who owns the sysroot"), "{}", run.stderr);
+    assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+}
+
 #[test]
 fn status_says_what_the_next_boot_will_do() {
     if !is_root("status_says_what_the_next_boot_will_do") {

@@ -14,10 +14,12 @@ pub use crate::refused::Refused;
 
 mod bindings; // what a note says: the arguments of sign and note
 mod cache; // the arguments for the object cache
+mod colours; // on a terminal
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod deploy; // deploy
 mod digest; // digest
+mod doctor; // doctor
 mod dump; // dump
 mod generate; // generate
 mod keygen; // keygen
@@ -50,6 +52,7 @@ enum Command {
     Note(note::NoteArgs),
     Verify(verify::VerifyArgs),
     Status(status::StatusArgs),
+    Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
 }
@@ -79,6 +82,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Note(args) => note::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match result {

@@ -1,13 +1,15 @@
 //! `ostree-seal status`: what is sealed, by which key, and what the next boot will do.
 
-use std::io::{self, IsTerminal};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::colours::Colours;
 use super::{print_json, print_line};
+use crate::deploy::running::{self, Mount, Running};
 use crate::deploy::staged::{self, Fate, Record};
 use crate::deploy::status::{self, Status, Verdict};
 use crate::source::sysroot::Sysroot;
@@ -29,9 +31,8 @@ pub(super) struct StatusArgs {
 
 #[derive(Debug, Serialize)]
 struct Output {
-    /// `sealed` or `unsealed`, as the initramfs said; nothing if it wasn't ours.
-    running: Option<String>,
-    running_digest: Option<String>,
+    /// What the initramfs said of the running system; nothing if it wasn't ours, or if another system is looked at.
+    running: Option<Running>,
     deployments: Vec<Entry>,
     /// A staged deployment that didn't pass since the last boot.
     staged_failure: Option<Record>,
@@ -65,10 +66,8 @@ struct Entry {
 
 pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let sysroot = Sysroot::open(&args.sysroot, false)?;
-    let running = if sysroot.is_booted() { staged::running()? } else { None };
     let output = Output {
-        running_digest: running.as_ref().and_then(|running| running.digest.clone()),
-        running: running.map(|running| running.mode),
+        running: if sysroot.is_booted() { running::running()? } else { None },
         deployments: status::all(&sysroot)?.iter().map(Entry::new).collect(),
         staged_failure: if sysroot.is_booted() { staged::last_record()? } else { None },
     };
@@ -108,40 +107,21 @@ impl Entry {
     }
 }
 
-/// Escape sequences, or nothing.
-struct Colours {
-    good: &'static str,
-    bad: &'static str,
-    warning: &'static str,
-    bold: &'static str,
-    end: &'static str,
-}
-
-impl Colours {
-    fn of_stdout() -> Self {
-        if io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) {
-            Self { good: "\x1b[32m", bad: "\x1b[31m", warning: "\x1b[33m", bold: "\x1b[1m", end: "\x1b[0m" }
-        } else {
-            Self { good: "", bad: "", warning: "", bold: "", end: "" }
-        }
-    }
-
-    fn verdict(&self, word: &str) -> String {
-        let colour = match word {
-            "sealed" => self.good,
-            "refused" | "unknown" => self.bad,
-            _ => self.warning,
-        };
-        format!("{colour}{word}{}", self.end)
-    }
+/// The verdict, in its colour.
+fn painted(colours: &Colours, word: &str) -> String {
+    let colour = match word {
+        "sealed" => colours.good,
+        "refused" | "unknown" => colours.bad,
+        _ => colours.warning,
+    };
+    colours.paint(colour, word)
 }
 
 /// One screen for people.
 fn page(output: &Output, colours: &Colours) -> String {
     let mut lines = Vec::new();
     if let Some(running) = &output.running {
-        let digest = output.running_digest.as_deref().map(|digest| format!(", image {digest}"));
-        lines.push(format!("running: {}{}", colours.verdict(running), digest.unwrap_or_default()));
+        lines.extend(running_paragraph(running, colours));
     }
     lines.push(next_boot(output, colours));
     for entry in &output.deployments {
@@ -159,6 +139,57 @@ fn page(output: &Output, colours: &Colours) -> String {
     lines.join("\n")
 }
 
+/// What the initramfs said of the running system.
+fn running_paragraph(running: &Running, colours: &Colours) -> Vec<String> {
+    let mut lines = vec![format!("running: {}", painted(colours, &running.mode))];
+    let mut say = |name: &str, value: String| lines.push(format!("    {name:<8} {value}"));
+    if let Some(digest) = &running.digest {
+        say("image", digest.clone());
+    }
+    if let Some(commit) = &running.commit {
+        say("commit", commit.clone());
+    }
+    if running.is_sealed() {
+        let evidence = running.evidence.as_deref().unwrap_or("-");
+        say("signed", format!("by {} ({evidence})", running.keys.join(", ")));
+        let index = running.index.map_or_else(|| "none".to_owned(), |index| index.to_string());
+        say("product", format!("{}, index {index}", running.product.as_deref().unwrap_or("any")));
+    }
+    say("policy", running.policy.clone());
+    say("mount", mounted(&running.mount));
+    for skipped in &running.skipped {
+        say("skipped", skipped.clone());
+    }
+    for argument in &running.ignored_arguments {
+        say("ignored", format!("kernel argument {argument}"));
+    }
+    say("took", times(&running.microseconds));
+    lines
+}
+
+fn mounted(mount: &Mount) -> String {
+    let root = mount.root.as_deref().unwrap_or("unknown");
+    match (&mount.image, &mount.layers) {
+        (Some(image), Some(layers)) => {
+            let verity = mount.verity.as_deref().unwrap_or("off");
+            format!("image by {image}, layers by {layers}, verity={verity}, root {root}")
+        }
+        _ => format!("no image, root {root}"),
+    }
+}
+
+/// The time that each step took, in milliseconds, the longest first.
+fn times(microseconds: &BTreeMap<String, u64>) -> String {
+    let milliseconds = |micros: u64| format!("{}.{} ms", micros / 1000, micros % 1000 / 100);
+    let mut steps: Vec<_> = microseconds.iter().filter(|(name, _)| *name != "total").collect();
+    steps.sort_by_key(|(_, micros)| std::cmp::Reverse(**micros));
+    let steps: Vec<String> =
+        steps.into_iter().map(|(name, micros)| format!("{name} {}", milliseconds(*micros))).collect();
+    let total =
+        microseconds.get("total").map_or_else(|| "unknown".to_owned(), |micros| milliseconds(*micros));
+    format!("{total} ({})", steps.join(", "))
+}
+
 fn next_boot(output: &Output, colours: &Colours) -> String {
     match output.deployments.first() {
         None => "next boot: there is no deployment".to_owned(),
@@ -169,7 +200,7 @@ fn next_boot(output: &Output, colours: &Colours) -> String {
                 "unknown" => "can't be told",
                 _ => "boots without any check",
             };
-            format!("next boot: deployment 0 {does} ({})", colours.verdict(entry.verdict))
+            format!("next boot: deployment 0 {does} ({})", painted(colours, entry.verdict))
         }
     }
 }
@@ -187,7 +218,7 @@ fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
         colours.end,
         short(&entry.commit),
         entry.serial,
-        colours.verdict(entry.verdict),
+        painted(colours, entry.verdict),
     )];
     let mut say = |name: &str, value: &str| lines.push(format!("    {name:<8} {value}"));
     if let Some(reason) = &entry.reason {

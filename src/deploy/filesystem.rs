@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use ostree_seal_root::deployment::IMAGE_NAME;
 use ostree_seal_root::verity::{self, EnableError, MeasureError};
 use rustix::fs::{self, AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
+
+use super::verity::Coverage;
 
 /// The mount that a file lies on, as `/proc/self/mountinfo` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,22 +36,11 @@ enum Cause {
     Errno(Errno),
 }
 
-/// Checks that files in `directory` can get fs-verity. First a question that changes nothing (measuring the directory's
-/// file `witness`), then an attempt on an unnamed file that is gone afterwards.
+/// Checks that files in `directory` can get fs-verity. First a question that changes nothing ([`ask_verity`]), then an
+/// attempt on an unnamed file that is gone afterwards.
 pub fn require_verity(directory: impl AsFd, witness: &str) -> Result<(), NotSealable> {
+    ask_verity(&directory, witness)?;
     let refuse = |cause| Err(NotSealable { mount: mount_of(&directory), cause });
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = match fs::openat(&directory, witness, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(errno) => return refuse(Cause::Errno(errno)),
-    };
-    match verity::measure(&file) {
-        Ok(_) | Err(MeasureError::NotEnabled | MeasureError::OtherAlgorithm(_)) => {}
-        Err(MeasureError::Unsupported) => {
-            return refuse(Cause::NoVerity { kernel_knows: kernel_knows_verity() });
-        }
-        Err(MeasureError::Os(errno)) => return refuse(Cause::Errno(errno)),
-    }
     match attempt(&directory) {
         Ok(()) => Ok(()),
         Err(EnableError::Unsupported) => refuse(Cause::NoVerity { kernel_knows: kernel_knows_verity() }),
@@ -59,6 +51,36 @@ pub fn require_verity(directory: impl AsFd, witness: &str) -> Result<(), NotSeal
         Err(EnableError::Os(errno)) => refuse(Cause::Errno(errno)),
     }
 }
+
+/// Asks whether files in `directory` can get fs-verity, by measuring the directory's file `witness`: nothing is changed.
+pub fn ask_verity(directory: impl AsFd, witness: &str) -> Result<(), NotSealable> {
+    let refuse = |cause| Err(NotSealable { mount: mount_of(&directory), cause });
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = match fs::openat(&directory, witness, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(errno) => return refuse(Cause::Errno(errno)),
+    };
+    match verity::measure(&file) {
+        Ok(_) | Err(MeasureError::NotEnabled | MeasureError::OtherAlgorithm(_)) => Ok(()),
+        Err(MeasureError::Unsupported) => refuse(Cause::NoVerity { kernel_knows: kernel_knows_verity() }),
+        Err(MeasureError::Os(errno)) => refuse(Cause::Errno(errno)),
+    }
+}
+
+/// How many bytes sealing the next update may take: an image as large as the one in `deployment`, twice, since the old
+/// one stays until the new one has its name, and the Merkle trees of the objects that have none yet.
+pub fn room_needed(deployment: &Path, coverage: Option<Coverage>) -> u64 {
+    let image = std::fs::metadata(deployment.join(IMAGE_NAME)).map_or(0, |metadata| metadata.len());
+    // 32 bytes for each block of 4096, a little more for the upper levels, and a block for the descriptor.
+    let trees = coverage.map_or(0, |coverage| {
+        let without = u64::try_from(coverage.without).unwrap_or(u64::MAX);
+        (coverage.bytes_without / 127).saturating_add(without.saturating_mul(8192))
+    });
+    image.saturating_mul(2).saturating_add(trees).saturating_add(ROOM_MIN)
+}
+
+/// Room for what libostree itself writes beside.
+const ROOM_MIN: u64 = 16 << 20;
 
 /// The mount that an open file lies on, if `/proc` is there to ask.
 pub fn mount_of(file: impl AsFd) -> Option<Mount> {
@@ -113,46 +135,74 @@ fn unescape(field: &str) -> String {
         .fold(field.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
-impl fmt::Display for NotSealable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, source, target) = match &self.mount {
-            Some(mount) => (mount.kind.as_str(), mount.source.as_str(), mount.target.display().to_string()),
+impl NotSealable {
+    /// Whether the running kernel is the cause, whatever the file system is.
+    pub fn is_of_kernel(&self) -> bool {
+        self.cause == Cause::NoVerity { kernel_knows: Some(false) } && takes_verity(self.mount().0)
+    }
+
+    /// Whether nothing is known, since the user may not ask.
+    pub fn is_no_permission(&self) -> bool {
+        matches!(self.cause, Cause::Errno(Errno::ACCESS | Errno::PERM))
+    }
+
+    /// Kind, source and target of the mount.
+    fn mount(&self) -> (&str, &str, String) {
+        match &self.mount {
+            Some(mount) => (&mount.kind, &mount.source, mount.target.display().to_string()),
             None => ("unknown", "unknown device", "unknown mount point".to_owned()),
+        }
+    }
+
+    /// What is wrong, one sentence.
+    pub fn problem(&self) -> String {
+        let (kind, source, target) = self.mount();
+        let what = match self.cause {
+            Cause::NoVerity { kernel_knows: Some(false) } if takes_verity(kind) => {
+                "can't have fs-verity because the running kernel was built without CONFIG_FS_VERITY"
+                    .to_owned()
+            }
+            Cause::NoVerity { .. } if matches!(kind, "ext4" | "f2fs") => {
+                "lacks the feature `verity`".to_owned()
+            }
+            Cause::NoVerity { .. } => "has no fs-verity".to_owned(),
+            Cause::BlockSize(size) => format!("has blocks of {size} bytes, and fs-verity needs 4096 here"),
+            Cause::Errno(Errno::ROFS) => "is read-only".to_owned(),
+            Cause::Errno(Errno::NOSPC) => "is full".to_owned(),
+            Cause::Errno(errno) => format!("did not take a first file with fs-verity: {errno}"),
         };
-        write!(f, "the file system at {target} ({kind} on {source}) ")?;
+        format!("the file system at {target} ({kind} on {source}) {what}")
+    }
+
+    /// What to do about it.
+    pub fn remedy(&self) -> String {
+        let (kind, source, target) = self.mount();
         match self.cause {
             Cause::NoVerity { kernel_knows: Some(false) } if takes_verity(kind) => {
-                write!(
-                    f,
-                    "can't have fs-verity because the running kernel was built without CONFIG_FS_VERITY; \
-                       boot another kernel, or build the image with `deploy --defer-verity`"
-                )
+                "boot another kernel, or build the image with `deploy --defer-verity`".to_owned()
             }
             Cause::NoVerity { .. } if kind == "ext4" => {
-                write!(f, "lacks the feature `verity`; switch it on with `tune2fs -O verity {source}`")
+                format!("switch it on with `tune2fs -O verity {source}`")
             }
             Cause::NoVerity { .. } if kind == "f2fs" => {
-                write!(
-                    f,
-                    "lacks the feature `verity`; switch it on with `fsck.f2fs -O verity {source}`, unmounted"
-                )
+                format!("switch it on with `fsck.f2fs -O verity {source}`, unmounted")
             }
-            Cause::NoVerity { .. } => write!(
-                f,
-                "has no fs-verity; move the system to ext4 (`mkfs.ext4 -b 4096 -O verity`), btrfs or f2fs, or keep \
-                 the policy `mode = unsealed`"
-            ),
-            Cause::BlockSize(size) => write!(
-                f,
-                "has blocks of {size} bytes, and fs-verity needs 4096 here; make the file system anew with \
-                 `mkfs.{kind} -b 4096 -O verity`"
-            ),
-            Cause::Errno(Errno::ROFS) => {
-                write!(f, "is read-only; remount it with `mount -o remount,rw {target}`")
+            Cause::NoVerity { .. } => {
+                "move the system to ext4 (`mkfs.ext4 -b 4096 -O verity`), btrfs or f2fs, or keep \
+                                       the policy `mode = unsealed`"
+                    .to_owned()
             }
-            Cause::Errno(Errno::NOSPC) => write!(f, "is full; free some space and run the command again"),
-            Cause::Errno(errno) => write!(f, "did not take a first file with fs-verity: {errno}"),
+            Cause::BlockSize(_) => format!("make the file system anew with `mkfs.{kind} -b 4096 -O verity`"),
+            Cause::Errno(Errno::ROFS) => format!("remount it with `mount -o remount,rw {target}`"),
+            Cause::Errno(Errno::NOSPC) => "free some space and run the command again".to_owned(),
+            Cause::Errno(_) => "look into the kernel's log (`dmesg`)".to_owned(),
         }
+    }
+}
+
+impl fmt::Display for NotSealable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.problem(), self.remedy())
     }
 }
 

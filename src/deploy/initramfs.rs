@@ -1,35 +1,55 @@
 //! What an initramfs holds of ours, read as the kernel unpacks it: a row of cpio archives ("newc"), each plain or
-//! compressed, where a later file replaces an earlier one of the same name.
+//! compressed, where a later file replaces an earlier one of the same name. A unified kernel image carries its own.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use flate2::bufread::GzDecoder;
 use fn_error_context::context;
+use ostree_seal_root::digest::Digest;
 use ruzstd::decoding::StreamingDecoder;
+
+use crate::merkle;
+
+mod cpio; // the archives
+pub mod uki; // unified kernel images
+
+use cpio::{read_archive, read_archives};
 
 /// The program that checks and mounts the root.
 pub const PROGRAM: &str = "ostree-seal-root";
 /// Where the policy and the keys lie.
 pub const POLICY_DIRECTORY: &str = "usr/lib/ostree-seal";
 
-/// The most bytes of a file of ours; policies and keys have a few hundred.
+/// The most bytes of a policy or key file; they have a few hundred.
 const FILE_MAX: u64 = 1 << 20;
-/// The most bytes of a name, `PATH_MAX`.
-const NAME_MAX: u64 = 4096;
+/// The most bytes of the program, with room for one that was built for debugging.
+const PROGRAM_MAX: u64 = 64 << 20;
 
 /// What an initramfs holds of what a sealed boot needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Initramfs {
-    /// Where [`PROGRAM`] lies in it.
-    pub program: Option<String>,
+    /// [`PROGRAM`].
+    pub program: Option<Program>,
     /// The files below [`POLICY_DIRECTORY`], by their path below it.
     pub policy: BTreeMap<String, Vec<u8>>,
     /// The kernel modules `erofs`, `overlay` and `loop`, as far as they are there as modules.
     pub modules: Vec<String>,
+    /// What decides which program sets up the root: the units of ostree-seal-root and ostree-prepare-root and what pulls
+    /// them in, and the script of initramfs-tools. A path has the target of its link, or nothing if it is a file.
+    pub units: BTreeMap<String, Option<String>>,
+}
+
+/// The program in an initramfs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Where it lies.
+    pub path: String,
+    /// Digest of its content.
+    pub digest: Digest,
 }
 
 /// Reads an initramfs that may be split into several files, such as a main one and overlays.
@@ -43,11 +63,19 @@ pub fn read(paths: &[PathBuf]) -> Result<Initramfs> {
 
 #[context("reading the initramfs {}", path.display())]
 fn read_into(path: &Path, found: &mut Initramfs) -> Result<()> {
-    unpack(&std::fs::read(path)?, found)
+    let bytes = std::fs::read(path)?;
+    if !uki::is_pe(&bytes) {
+        return unpack(&bytes, found);
+    }
+    let image = uki::Uki::parse(&bytes)?;
+    if image.initrds.is_empty() {
+        bail!("it is an EFI program without a section `.initrd`");
+    }
+    image.initrds.iter().try_for_each(|initrd| unpack(initrd, found))
 }
 
-/// Goes through the archives of one file.
-fn unpack(bytes: &[u8], found: &mut Initramfs) -> Result<()> {
+/// Goes through the archives of one file. What it holds replaces what was found before.
+pub fn unpack(bytes: &[u8], found: &mut Initramfs) -> Result<()> {
     let mut rest = bytes;
     loop {
         let zeros = rest.iter().take_while(|byte| **byte == 0).count();
@@ -130,150 +158,81 @@ fn decompress_with(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(decompressed)
 }
 
-/// Reads one archive from a slice and gives back what follows it.
-fn read_archive<'a>(bytes: &'a [u8], found: &mut Initramfs) -> Result<&'a [u8]> {
-    let mut archive = Archive { input: bytes, position: 0 };
-    archive.read(found)?;
-    Ok(archive.input)
-}
-
-/// Reads the archives of a decompressed stream to its end.
-fn read_archives(input: impl Read, found: &mut Initramfs) -> Result<()> {
-    let mut archive = Archive { input, position: 0 };
-    while archive.skip_zeros(found)? {}
-    Ok(())
-}
-
-/// A reader that knows how far it has come, since cpio aligns everything to 4 bytes.
-struct Archive<R> {
-    input: R,
-    position: u64,
-}
-
-/// `struct cpio_newc_header`, less the fields that nobody needs here.
-struct Header {
-    mode: u64,
-    size: u64,
-    name_size: u64,
-}
-
-const HEADER_LEN: usize = 110;
-const S_IFMT: u64 = 0o170000;
-const S_IFREG: u64 = 0o100000;
-
-impl<R: Read> Archive<R> {
-    /// Reads the next archive after padding; false at the end of the input.
-    fn skip_zeros(&mut self, found: &mut Initramfs) -> Result<bool> {
-        let mut byte = [0];
-        loop {
-            if self.input.read(&mut byte)? == 0 {
-                return Ok(false);
-            }
-            self.position += 1;
-            if byte[0] != 0 {
-                break;
-            }
-        }
-        self.read_from(&byte, found)?;
-        Ok(true)
-    }
-
-    fn read(&mut self, found: &mut Initramfs) -> Result<()> {
-        self.read_from(&[], found)
-    }
-
-    /// Reads one archive up to its trailer; `start` is what was read of its first header already.
-    fn read_from(&mut self, start: &[u8], found: &mut Initramfs) -> Result<()> {
-        let mut read = start.len();
-        let mut raw = [0; HEADER_LEN];
-        raw[..read].copy_from_slice(start);
-        loop {
-            self.fill(&mut raw[read..])?;
-            read = 0;
-            let header =
-                Header::parse(&raw).with_context(|| format!("cpio header at byte {}", self.position))?;
-            let name = self.name(header.name_size)?;
-            if name == "TRAILER!!!" {
-                return Ok(());
-            }
-            self.member(&header, &name, found)?;
-        }
-    }
-
-    fn name(&mut self, size: u64) -> Result<String> {
-        if size == 0 || size > NAME_MAX {
-            bail!("cpio header at byte {}: a name of {size} bytes", self.position);
-        }
-        let mut name = vec![0; usize::try_from(size)?];
-        self.fill(&mut name)?;
-        self.align()?;
-        name.pop();
-        let name = String::from_utf8_lossy(&name).into_owned();
-        Ok(name.trim_start_matches("./").trim_start_matches('/').to_owned())
-    }
-
-    fn member(&mut self, header: &Header, name: &str, found: &mut Initramfs) -> Result<()> {
-        let regular = header.mode & S_IFMT == S_IFREG;
-        let below_policy = name.strip_prefix(POLICY_DIRECTORY).and_then(|rest| rest.strip_prefix('/'));
-        match below_policy {
-            Some(file) if regular && file != PROGRAM => {
-                if header.size > FILE_MAX {
-                    bail!("{name} has {} bytes; policies and keys are small", header.size);
-                }
-                let mut content = vec![0; usize::try_from(header.size)?];
-                self.fill(&mut content)?;
-                found.policy.insert(file.to_owned(), content);
-            }
-            _ => {
-                let skipped = io::copy(&mut self.input.by_ref().take(header.size), &mut io::sink())?;
-                self.position += skipped;
-                if skipped < header.size {
-                    bail!("{name} ends after {skipped} of {} bytes", header.size);
-                }
-            }
-        }
-        if regular {
-            found.note_name(name);
-        }
-        self.align()
-    }
-
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
-        self.input.read_exact(buffer).with_context(|| format!("at byte {}", self.position))?;
-        self.position += buffer.len() as u64;
-        Ok(())
-    }
-
-    fn align(&mut self) -> Result<()> {
-        let padding = usize::try_from(self.position.wrapping_neg() % 4)?;
-        self.fill(&mut [0; 3][..padding])
-    }
-}
-
-impl Header {
-    fn parse(raw: &[u8; HEADER_LEN]) -> Result<Self> {
-        if !raw.starts_with(b"070701") && !raw.starts_with(b"070702") {
-            bail!("no cpio magic");
-        }
-        let field = |index: usize| -> Result<u64> {
-            let digits = std::str::from_utf8(&raw[6 + 8 * index..][..8])?;
-            Ok(u64::from(u32::from_str_radix(digits, 16)?))
-        };
-        Ok(Self { mode: field(1)?, size: field(6)?, name_size: field(11)? })
-    }
+/// A member of an archive, as far as it matters here.
+enum Member {
+    /// A regular file; its content, if [`Initramfs::limit`] asks for it.
+    File(Option<Vec<u8>>),
+    /// A symlink with this target.
+    Link(String),
+    /// A directory or a device.
+    Other,
 }
 
 impl Initramfs {
-    fn note_name(&mut self, name: &str) {
-        let base = name.rsplit('/').next().unwrap_or(name);
+    /// The most bytes of a file whose content matters, and nothing for all others.
+    fn limit(name: &str) -> Option<u64> {
+        if base_name(name) == PROGRAM { Some(PROGRAM_MAX) } else { policy_name(name).map(|_| FILE_MAX) }
+    }
+
+    /// Takes note of a member; one that was there under this name is gone.
+    fn put(&mut self, name: &str, member: Member) {
+        let base = base_name(name);
         if base == PROGRAM {
-            self.program = Some(name.to_owned());
-        }
-        let module = base.split(".ko").next().unwrap_or(base);
-        if base.contains(".ko") && matches!(module, "erofs" | "overlay" | "loop") {
-            self.modules.push(module.to_owned());
+            self.program = match member {
+                Member::File(Some(content)) => {
+                    Some(Program { path: name.to_owned(), digest: merkle::digest(&content) })
+                }
+                _ => self.program.take().filter(|program| program.path != name),
+            };
+        } else if let Some(file) = policy_name(name) {
+            match member {
+                Member::File(Some(content)) => self.policy.insert(file.to_owned(), content),
+                _ => self.policy.remove(file),
+            };
+        } else if UNITS.contains(&base) || name == SCRIPT {
+            match member {
+                Member::File(_) => self.units.insert(name.to_owned(), None),
+                Member::Link(target) => self.units.insert(name.to_owned(), Some(target)),
+                Member::Other => self.units.remove(name),
+            };
+        } else if let (Member::File(_), Some((module, _))) = (member, base.split_once(".ko")) {
+            if MODULES.contains(&module) && !self.modules.iter().any(|known| known == module) {
+                self.modules.push(module.to_owned());
+            }
         }
     }
+
+    /// Whether something in it starts the program: systemd, or a script of initramfs-tools.
+    pub fn starts_program(&self) -> bool {
+        let pulled_in = |path: &str| {
+            path.ends_with(&format!(".requires/{UNIT}")) || path.ends_with(&format!(".wants/{UNIT}"))
+        };
+        self.units.contains_key(SCRIPT) || self.units.keys().any(|path| pulled_in(path))
+    }
+
+    /// Whether ostree-prepare-root would be started, too.
+    pub fn starts_prepare_root(&self) -> bool {
+        let of_unit = |path: &&String| base_name(path) == PREPARE_ROOT_UNIT;
+        let masked = |(_, target): (&String, &Option<String>)| target.as_deref() == Some("/dev/null");
+        self.units.keys().any(|path| of_unit(&path))
+            && !self.units.iter().filter(|(path, _)| of_unit(path)).any(masked)
+    }
+}
+
+/// The unit that starts [`PROGRAM`].
+const UNIT: &str = "ostree-seal-root.service";
+const PREPARE_ROOT_UNIT: &str = "ostree-prepare-root.service";
+const UNITS: [&str; 2] = [UNIT, PREPARE_ROOT_UNIT];
+/// What starts [`PROGRAM`] where initramfs-tools makes the initramfs.
+const SCRIPT: &str = "scripts/local-bottom/ostree-seal";
+const MODULES: [&str; 3] = ["erofs", "overlay", "loop"];
+
+fn base_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+fn policy_name(name: &str) -> Option<&str> {
+    name.strip_prefix(POLICY_DIRECTORY)?.strip_prefix('/')
 }
 
 #[cfg(test)]

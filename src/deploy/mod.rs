@@ -5,7 +5,7 @@
 //! some image, and a run that is killed at any point is finished by the next one.
 
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ use ostree_seal_root::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 
 use crate::convert::check_promise;
-use crate::refused::Refused;
+use crate::refused::{Refused, is_refusal};
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
 use crate::source::{Checksum, Commit, Source};
 use crate::tree::Tree;
@@ -28,6 +28,7 @@ use crate::tree::Tree;
 pub mod filesystem; // which file systems can hold a sealed deployment
 pub mod initramfs; // what an initramfs holds of ours
 pub mod trust; // the policy that will be asked at boot
+pub mod uki; // the initramfs that boots, in a file of its own or in a unified kernel image
 
 pub mod image; // the image of a deployment's commit
 pub mod objects; // the file objects of a commit
@@ -36,10 +37,13 @@ pub mod verity; // fs-verity on the objects of a commit
 
 pub mod preflight; // the initramfs's own check
 
+pub mod doctor;
 pub mod namespace; // a writable /sysroot for us alone
+pub mod running; // what the initramfs said of the running root
 pub mod staged; // hold back, let go or withdraw
-pub mod status; // what the next boot will make of each deployment
+pub mod status; // what the next boot will make of each deployment // what stands between a system and its next sealed boot
 
+use image::{Known, UseCache};
 use place::{Placed, Verity};
 use trust::{Origin, Trust};
 use verity::{Pass, SealedObjects};
@@ -52,6 +56,8 @@ pub struct Request<'a> {
     pub verity: Verity,
     /// Whether each object's content is compared with its checksum first.
     pub fsck: bool,
+    /// Whether what earlier conversions learned of objects is used where the kernel measures them afterwards.
+    pub cache: UseCache,
     /// Threads that read and hash.
     pub threads: NonZeroUsize,
     /// Threads that wait for the disk while fs-verity is switched on.
@@ -113,7 +119,7 @@ pub struct Sealed {
 /// in its chain.
 #[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
 pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
-    let bootable = trust::bootable(&deployment.directory, &deployment.initrds);
+    let bootable = uki::bootable(lock.sysroot(), deployment);
     let (policy, origin) = match trust::of_deployment(&deployment.directory, &bootable)? {
         Trust::Sealed { policy, origin } => (policy, origin),
         Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
@@ -138,6 +144,15 @@ struct Signed {
     expected: Digest,
 }
 
+/// What an image is made of.
+struct Ingredients<'a> {
+    source: &'a Source,
+    commit: &'a Commit,
+    /// The repository's objects.
+    directory: BorrowedFd<'a>,
+    signed: &'a Signed,
+}
+
 /// What was put into a deployment, and what its image points at.
 struct Placement {
     image: Placed,
@@ -154,14 +169,19 @@ impl Run<'_> {
         let signed = self.signed(&source, &commit, &objects)?;
         check_promise(&commit, signed.expected)?;
         if self.request.fsck {
-            self.fsck(&repository, &objects::names_of(&source, &commit)?)?;
+            self.fsck(&repository, &objects::names_of(&source, &commit, self.request.queue_depth)?)?;
         }
         if self.request.verity == Verity::Now {
             filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
         }
         let placement = match self.enforced_image(&signed)? {
             Some(tree) => self.keep(&objects, &tree, &signed)?,
-            None => self.make(&source, &commit, &objects, &signed)?,
+            None => self.make(&Ingredients {
+                source: &source,
+                commit: &commit,
+                directory: objects.as_fd(),
+                signed: &signed,
+            })?,
         };
         let report = match self.request.verity {
             Verity::Now => {
@@ -228,33 +248,52 @@ impl Run<'_> {
     }
 
     /// Switches fs-verity on first, so that the image is made of digests that the kernel measures.
-    fn make(
-        &self,
-        source: &Source,
-        commit: &Commit,
-        directory: impl AsFd + Sync,
-        signed: &Signed,
-    ) -> Result<Placement> {
+    fn make(&self, from: &Ingredients<'_>) -> Result<Placement> {
+        let Ingredients { source, commit, .. } = *from;
         let objects = match self.request.verity {
             Verity::Now => {
-                let names = objects::unmeasured(&objects::names_of(source, commit)?);
-                Some(self.pass(Step::Enable, &directory, &names)?)
+                let names = objects::names_of(source, commit, self.request.queue_depth)?;
+                Some(self.pass(Step::Enable, from.directory, &objects::unmeasured(&names))?)
             }
             Verity::Deferred => None,
         };
+        let repository = self.sysroot().repository();
+        // Without fs-verity nobody measures the objects, so all of them have to be read.
+        let choice = match self.request.verity {
+            Verity::Now => self.request.cache,
+            Verity::Deferred => UseCache::Nothing,
+        };
+        let mut known = Known::open(&repository, source, choice);
+        let mut made = self.make_image(from, &known);
+        let refused = match &made {
+            Ok(placed) => placed.is_err(),
+            Err(error) => is_refusal(error),
+        };
+        if refused && known.was_used() {
+            Known::forget(&repository);
+            known = Known::open(&repository, source, choice);
+            made = self.make_image(from, &known);
+        }
+        let image = match made? {
+            Ok(image) => image,
+            Err(found) => return Err(self.other_digest(source, commit, from.signed.expected, found)),
+        };
+        known.keep(source);
+        let note = self.place_note(from.signed)?;
+        Ok(Placement { image, note, objects })
+    }
+
+    /// Makes the image, sees to it that the objects are those that it names, and puts it in its place. The inner error is
+    /// the digest that it has instead of the one that was signed.
+    fn make_image(&self, from: &Ingredients<'_>, known: &Known) -> Result<Result<Placed, Digest>> {
         self.request.progress.begin(Step::Convert, 0);
-        let loaded = image::load(source, commit, self.request.threads);
+        let loaded = image::load(from.source, from.commit, self.request.threads, known);
         self.request.progress.end();
         let loaded = loaded?;
-        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
-            self.pass(Step::Measure, &directory, &objects::of_tree(&loaded.tree))?;
+        if self.request.verity == Verity::Now && (loaded.work.hashed > 0 || known.was_used()) {
+            self.pass(Step::Measure, from.directory, &objects::of_tree(&loaded.tree))?;
         }
-        let image = match self.place_image(&loaded.tree, signed.expected)? {
-            Ok(image) => image,
-            Err(found) => return Err(self.other_digest(source, commit, signed.expected, found)),
-        };
-        let note = self.place_note(signed)?;
-        Ok(Placement { image, note, objects })
+        self.place_image(&loaded.tree, from.signed.expected)
     }
 
     /// Why the image isn't the one that was signed: an object is damaged, which is found by reading all of them, or else
@@ -267,7 +306,8 @@ impl Run<'_> {
         found: Digest,
     ) -> anyhow::Error {
         let repository = self.sysroot().repository();
-        let checked = objects::names_of(source, commit).and_then(|names| self.fsck(&repository, &names));
+        let checked = objects::names_of(source, commit, self.request.queue_depth)
+            .and_then(|names| self.fsck(&repository, &names));
         checked.err().unwrap_or_else(|| Refusal::OtherDigest { expected, found }.into())
     }
 

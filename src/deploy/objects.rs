@@ -12,10 +12,11 @@ use super::verity::Object;
 use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
 use crate::tree::{Content, Tree};
 
-/// The names of all file objects of a commit, in no order. No file object is opened.
-pub fn names_of(source: &Source, commit: &Commit) -> Result<Vec<Checksum>> {
+/// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
+/// than they compute.
+pub fn names_of(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Vec<Checksum>> {
     let names = Names(Mutex::default());
-    source.load(commit, Load { threads: NonZeroUsize::MIN, cache: &names, progress: &mut () })?;
+    source.load(commit, Load { threads, cache: &names, progress: &mut () })?;
     let names = names.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(names.into_keys().collect())
 }

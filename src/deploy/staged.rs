@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use fn_error_context::context;
 use serde::{Deserialize, Serialize};
 
+use super::running::running;
 use super::{Outcome, Request, seal};
 use crate::refused::{self, Refused};
 use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
@@ -17,8 +18,6 @@ use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
 const RECORD: &str = "/run/ostree-seal/staged.json";
 /// The staged deployment that the administrator let through although it will boot unsealed.
 const ALLOWED: &str = "/run/ostree-seal/allowed-unsealed";
-/// What the initramfs says of the running root.
-const STATE: &str = "/run/ostree-seal/state.json";
 
 /// What became of a staged deployment that didn't pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,25 +98,8 @@ pub fn last_record() -> Result<Option<Record>> {
     read_json(Path::new(RECORD))
 }
 
-/// The parts of `state.json` that matter here.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Running {
-    /// `sealed` or `unsealed`.
-    pub mode: String,
-    /// The image's digest.
-    pub digest: Option<String>,
-    /// The deployment, below the physical root.
-    pub deployment: String,
-}
-
-/// What the initramfs said of the running root, if it was ours.
-#[context("reading {STATE}")]
-pub fn running() -> Result<Option<Running>> {
-    read_json(Path::new(STATE))
-}
-
 fn runs_sealed() -> Result<bool> {
-    Ok(running()?.is_some_and(|running| running.mode == "sealed"))
+    Ok(running()?.is_some_and(|running| running.is_sealed()))
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {

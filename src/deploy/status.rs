@@ -6,9 +6,9 @@ use anyhow::{Context, Result};
 use ostree_seal_root::check::Report;
 use rustix::fs::{Mode, OFlags};
 
-use super::trust::{Origin, Trust};
+use super::trust::{Bootable, Origin, Trust};
 use super::verity::{Coverage, coverage};
-use super::{objects, place, preflight, trust};
+use super::{objects, place, preflight, trust, uki};
 use crate::erofs;
 use crate::refused::is_refusal;
 use crate::source::sysroot::{Deployment, Sysroot};
@@ -50,8 +50,13 @@ pub fn all(sysroot: &Sysroot) -> Result<Vec<Status>> {
 
 /// The state of one deployment.
 pub fn one(sysroot: &Sysroot, deployment: Deployment) -> Status {
-    let bootable = trust::bootable(&deployment.directory, &deployment.initrds);
-    let (verdict, origin) = match trust::of_deployment(&deployment.directory, &bootable) {
+    let bootable = uki::bootable(sysroot, &deployment);
+    of(sysroot, deployment, &bootable)
+}
+
+/// The state of a deployment whose initramfs was read.
+pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Status {
+    let (verdict, origin) = match trust::of_deployment(&deployment.directory, bootable) {
         Ok(Trust::Sealed { policy, origin }) => {
             let target = sysroot.target(&deployment).unwrap_or_default();
             let verdict = match preflight::check(sysroot.physical(), &target, &policy) {

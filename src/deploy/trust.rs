@@ -47,7 +47,7 @@ impl Origin {
 /// What is known of a deployment's initramfs.
 #[derive(Debug)]
 pub enum Bootable {
-    /// The deployment has none, such as a tree without a kernel or one with a unified kernel image.
+    /// The deployment has none, such as a tree without a kernel.
     None,
     /// It can't be read, for this reason.
     Unreadable(PathBuf, anyhow::Error),
@@ -92,13 +92,16 @@ pub fn bootable(directory: &Path, initrds: &[PathBuf]) -> Bootable {
     }
 }
 
-/// The initramfs where libostree looks for it: beside the kernel, or in the older place.
+/// The initramfs where libostree looks for it: beside the kernel, or in the older place. It may be in the kernel's file,
+/// if that is a unified kernel image.
 fn tree_initramfs(directory: &Path) -> Option<PathBuf> {
     let kernels = std::fs::read_dir(directory.join("usr/lib/modules")).into_iter().flatten().flatten();
-    let beside_kernel =
-        kernels.map(|entry| entry.path()).filter(|path| path.join("vmlinuz").exists()).flat_map(|path| {
-            [path.join("initramfs.img"), path.join("initramfs")].into_iter().find(|path| path.exists())
-        });
+    let beside_kernel = kernels.map(|entry| entry.path()).filter_map(|path| {
+        let beside = [path.join("initramfs.img"), path.join("initramfs")];
+        let with_kernel =
+            beside.into_iter().find(|initramfs| initramfs.exists() && path.join("vmlinuz").exists());
+        with_kernel.or_else(|| initramfs::uki::in_directory(&path))
+    });
     let older = ["usr/lib/ostree-boot", "boot"].into_iter().flat_map(|place| {
         let entries = std::fs::read_dir(directory.join(place)).into_iter().flatten().flatten();
         entries
@@ -148,7 +151,7 @@ fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, R
 
 /// What the tree has, put together as dracut does it for the initramfs: the administrator's `policy.conf` if there is
 /// one, and the keys of both directories.
-fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
+pub(super) fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
     let vendor = directory.join("usr/lib/ostree-seal");
     let places = ["usr/etc", "etc"].map(|etc| directory.join(etc).join("ostree-seal"));
     let admin = places.iter().find(|place| place.exists()).unwrap_or(&places[0]);

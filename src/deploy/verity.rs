@@ -2,26 +2,36 @@
 //! against the image, so that a second run opens and measures but writes nothing.
 //!
 //! Switching it on makes the kernel read the whole file, write its Merkle tree and wait for the disk, file by file.
-//! Two things keep the disk busy: files are taken in the order of their inode numbers, which on ext4 is close to
-//! their order on the disk, and several threads wait at the same time, on one CPU too.
+//! Three things keep the disk busy: files are taken in the order of their inode numbers, which on ext4 is close to
+//! their order on the disk; several threads wait at the same time, on one CPU too; and a batch of files is read ahead
+//! before the first of it is written. Mixed, the reads would suffer from the writes, and the kernel (`blk-wbt`) then
+//! lets one write at a time pass, however many wait.
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
-use std::panic::resume_unwind;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostree_seal_root::digest::Digest;
 use ostree_seal_root::verity::{self, EnableError, Enabled, MeasureError};
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawDir, StatxAttributes, StatxFlags};
+use rustix::fs::{self, Advice, AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
+
+mod order; // in which objects are taken
+mod queue; // and handed out to threads
+
+use queue::{Queue, lock};
 
 /// Threads that wait for the disk at the same time. Not tuned yet; `tests/vm/run.sh bench-deploy` measures it.
 pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+
+/// How much is read ahead before fs-verity is switched on for the files that were read: enough for the kernel to see that
+/// nobody reads while we write, little enough to stay in the page cache of a small machine.
+const BATCH: Batch = Batch { files: 8192, bytes: 64 << 20 };
+/// How much of one file is read ahead. The kernel sees to the rest of it when its turn comes.
+const READ_AHEAD_MAX: u64 = 4 << 20;
 
 /// How long a file that another process is switching on may stay busy.
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
@@ -91,6 +101,8 @@ pub struct Coverage {
     pub with_verity: usize,
     /// Objects without.
     pub without: usize,
+    /// How many bytes those without have.
+    pub bytes_without: u64,
     /// Objects that don't exist.
     pub missing: usize,
 }
@@ -102,33 +114,30 @@ pub fn seal_objects(
     objects: &[Object],
     pass: &Pass<'_>,
 ) -> Result<SealedObjects, ObjectError> {
-    let order = inode_order(&directory, objects)?;
-    let queue = Queue { next: AtomicUsize::new(0), first_error: Mutex::new(None) };
-    let tally = std::thread::scope(|scope| {
-        let worker = || run_worker(&directory, objects, &order, &queue, pass);
-        let threads = pass.queue_depth.get().min(objects.len().max(1));
-        let handles: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
-        let own = worker();
-        let others =
-            handles.into_iter().map(|handle| handle.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        others.fold(own, SealedObjects::plus)
-    });
-    if let Some(error) = queue.into_error() {
-        return Err(error);
+    let order = order::inode_order(directory.as_fd(), objects, pass.queue_depth)?;
+    let run = Run { directory: directory.as_fd(), objects, pass };
+    let mut done = SealedObjects { enabled: 0, before: 0 };
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let (found, lacking) = run.look_at_batch(&mut rest)?;
+        done = done.plus(found).plus(run.enable(&lacking)?);
     }
-    if tally.enabled > 0 {
+    if done.enabled > 0 {
         fs::syncfs(&directory).map_err(|errno| ObjectError::new(c".", Problem::Open(errno)))?;
     }
-    Ok(tally)
+    Ok(done)
 }
 
 /// Counts the objects with fs-verity. Errors other than a missing file are errors.
 pub fn coverage(directory: impl AsFd, objects: &[Object]) -> Result<Coverage, ObjectError> {
     let mut coverage = Coverage::default();
     for object in objects {
-        match fs::statx(&directory, &object.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::TYPE) {
+        match fs::statx(&directory, &object.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::SIZE) {
             Ok(stat) if stat.stx_attributes.contains(StatxAttributes::VERITY) => coverage.with_verity += 1,
-            Ok(_) => coverage.without += 1,
+            Ok(stat) => {
+                coverage.without += 1;
+                coverage.bytes_without += stat.stx_size;
+            }
             Err(Errno::NOENT) => coverage.missing += 1,
             Err(errno) => return Err(ObjectError::new(&object.path, Problem::Open(errno))),
         }
@@ -160,7 +169,7 @@ impl SealedObjects {
 }
 
 impl ObjectError {
-    fn new(path: &CStr, problem: Problem) -> Self {
+    pub(super) fn new(path: &CStr, problem: Problem) -> Self {
         Self { object: path.to_string_lossy().into_owned(), problem }
     }
 
@@ -170,65 +179,99 @@ impl ObjectError {
     }
 }
 
-/// The work still to do. An error makes it look done to all threads.
-struct Queue {
-    next: AtomicUsize,
-    first_error: Mutex<Option<ObjectError>>,
+/// How much a batch has of either at most.
+struct Batch {
+    files: usize,
+    bytes: u64,
 }
 
-impl Queue {
-    fn take<'a>(&self, order: &'a [usize]) -> Option<&'a usize> {
-        order.get(self.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn stop(&self, error: ObjectError, len: usize) {
-        self.next.store(len, Ordering::Relaxed);
-        let mut first = self.first_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        first.get_or_insert(error);
-    }
-
-    fn into_error(self) -> Option<ObjectError> {
-        self.first_error.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
+/// One pass over the objects of a commit.
+struct Run<'a> {
+    directory: BorrowedFd<'a>,
+    objects: &'a [Object],
+    pass: &'a Pass<'a>,
 }
 
-fn run_worker(
-    directory: impl AsFd,
-    objects: &[Object],
-    order: &[usize],
-    queue: &Queue,
-    pass: &Pass<'_>,
-) -> SealedObjects {
-    let mut tally = SealedObjects { enabled: 0, before: 0 };
-    while let Some(index) = queue.take(order) {
-        let object = &objects[*index];
-        match seal_object(&directory, object) {
-            Ok(Enabled::Now) => tally.enabled += 1,
-            Ok(Enabled::Before) => tally.before += 1,
-            Err(problem) => {
-                queue.stop(ObjectError::new(&object.path, problem), order.len());
-                break;
+/// The files of a batch that lack fs-verity and are being read ahead.
+#[derive(Default)]
+struct Lacking {
+    files: Vec<usize>,
+    bytes: u64,
+}
+
+impl Run<'_> {
+    /// Measures objects from the front of `rest`, which then begins behind them, until so many lack fs-verity that they
+    /// make a batch. Those are being read ahead, and come back in order.
+    fn look_at_batch(&self, rest: &mut &[usize]) -> Result<(SealedObjects, Vec<usize>), ObjectError> {
+        let order = *rest;
+        let queue = Queue::new(order.len(), self.pass.queue_depth);
+        let lacking = Mutex::new(Lacking::default());
+        let before = queue.run(|place| {
+            let object = &self.objects[order[place]];
+            let file = open_object(self.directory, &object.path)?;
+            if object.is_sealed(&file)? {
+                (self.pass.progress)();
+                return Ok(true);
             }
-        }
-        (pass.progress)();
+            let bytes = read_ahead(&file);
+            let mut lacking = lock(&lacking);
+            lacking.files.push(place);
+            lacking.bytes += bytes;
+            if lacking.files.len() >= BATCH.files || lacking.bytes >= BATCH.bytes {
+                queue.close();
+            }
+            Ok(false)
+        });
+        let taken = queue.finish().map_err(|(place, problem)| self.error(order[place], problem))?;
+        let mut places = lacking.into_inner().unwrap_or_else(PoisonError::into_inner).files;
+        places.sort_unstable();
+        *rest = &order[taken..];
+        let lacking = places.into_iter().map(|place| order[place]).collect();
+        Ok((SealedObjects { enabled: 0, before }, lacking))
     }
-    tally
+
+    /// Switches fs-verity on for these objects.
+    fn enable(&self, lacking: &[usize]) -> Result<SealedObjects, ObjectError> {
+        let queue = Queue::new(lacking.len(), self.pass.queue_depth);
+        let enabled = queue.run(|place| {
+            let object = &self.objects[lacking[place]];
+            let file = open_object(self.directory, &object.path)?;
+            let enabled = enable_patiently(&file)?;
+            if !object.is_sealed(&file)? {
+                return Err(Problem::Measure(MeasureError::NotEnabled));
+            }
+            (self.pass.progress)();
+            Ok(enabled == Enabled::Now)
+        });
+        queue.finish().map_err(|(place, problem)| self.error(lacking[place], problem))?;
+        Ok(SealedObjects { enabled, before: lacking.len() - enabled })
+    }
+
+    fn error(&self, index: usize, problem: Problem) -> ObjectError {
+        ObjectError::new(&self.objects[index].path, problem)
+    }
 }
 
-fn seal_object(directory: impl AsFd, object: &Object) -> Result<Enabled, Problem> {
-    let file = open_object(directory, &object.path)?;
-    let (found, enabled) = match verity::measure(&file) {
-        Ok(digest) => (digest, Enabled::Before),
-        Err(MeasureError::NotEnabled) => {
-            enable_patiently(&file)?;
-            (verity::measure(&file).map_err(Problem::Measure)?, Enabled::Now)
+impl Object {
+    /// Whether an open object has fs-verity. Another digest than the image has for it is a problem.
+    fn is_sealed(&self, file: impl AsFd) -> Result<bool, Problem> {
+        match (verity::measure(file), self.digest) {
+            (Ok(found), Some(expected)) if expected != found => Err(Problem::Digest { expected, found }),
+            (Ok(_), _) => Ok(true),
+            (Err(MeasureError::NotEnabled), _) => Ok(false),
+            (Err(error), _) => Err(Problem::Measure(error)),
         }
-        Err(error) => return Err(Problem::Measure(error)),
-    };
-    match object.digest {
-        Some(expected) if expected != found => Err(Problem::Digest { expected, found }),
-        _ => Ok(enabled),
     }
+}
+
+/// Asks the kernel to read a file and doesn't wait for it; how many bytes. What can't be read shows later.
+fn read_ahead(file: impl AsFd) -> u64 {
+    let len = fs::fstat(&file).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0)).min(READ_AHEAD_MAX);
+    if let Some(len) = NonZeroU64::new(len) {
+        // A hint: an error of it costs time.
+        let _ = fs::fadvise(&file, 0, Some(len), Advice::WillNeed);
+    }
+    len
 }
 
 fn open_object(directory: impl AsFd, path: &CStr) -> Result<OwnedFd, Problem> {
@@ -249,65 +292,10 @@ fn enable_patiently(file: impl AsFd) -> Result<Enabled, Problem> {
             Err(EnableError::Busy | EnableError::Os(Errno::BUSY)) if start.elapsed() < BUSY_LIMIT => {
                 std::thread::sleep(BUSY_PAUSE);
             }
+            Err(EnableError::Os(Errno::INTR)) if start.elapsed() < BUSY_LIMIT => {}
             result => return result.map_err(Problem::Enable),
         }
     }
-}
-
-/// The indexes of the objects with content, in the order of their inode numbers. The numbers come from the directories,
-/// so that no inode is read from the disk before its turn. A missing object is found here, before anything is changed.
-fn inode_order(directory: impl AsFd, objects: &[Object]) -> Result<Vec<usize>, ObjectError> {
-    let mut by_directory: BTreeMap<&[u8], Vec<(&[u8], usize)>> = BTreeMap::new();
-    for (index, object) in objects.iter().enumerate() {
-        let path = object.path.to_bytes();
-        let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(0);
-        let name = path.get(slash + 1..).unwrap_or_default();
-        by_directory.entry(&path[..slash]).or_default().push((name, index));
-    }
-    let mut found = vec![None; objects.len()];
-    for (parent, mut wanted) in by_directory {
-        wanted.sort_unstable();
-        find_inodes(&directory, parent, &wanted, &mut found)
-            .map_err(|problem| ObjectError::new(&objects[wanted[0].1].path, problem))?;
-    }
-    let mut order = Vec::with_capacity(objects.len());
-    for (index, (object, found)) in objects.iter().zip(found).enumerate() {
-        match found {
-            Some((FileType::RegularFile | FileType::Unknown, inode)) => order.push((inode, index)),
-            Some((FileType::Symlink, _)) if object.digest.is_none() => {}
-            Some(_) => return Err(ObjectError::new(&object.path, Problem::NotRegular)),
-            None => return Err(ObjectError::new(&object.path, Problem::Missing)),
-        }
-    }
-    order.sort_unstable();
-    Ok(order.into_iter().map(|(_, index)| index).collect())
-}
-
-type Found = Option<(FileType, u64)>;
-
-/// Fills in type and inode number of `wanted` (sorted names of files in `parent` and their indexes).
-fn find_inodes(
-    directory: impl AsFd,
-    parent: &[u8],
-    wanted: &[(&[u8], usize)],
-    found: &mut [Found],
-) -> Result<(), Problem> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
-    let opened = fs::openat(directory, parent, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT => Problem::Missing,
-        errno => Problem::Open(errno),
-    })?;
-    let mut buffer = Vec::with_capacity(32 * 1024);
-    let mut entries = RawDir::new(opened, buffer.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(Problem::Open)?;
-        let name = entry.file_name().to_bytes();
-        let from = wanted.partition_point(|(wanted, _)| *wanted < name);
-        for (_, index) in wanted[from..].iter().take_while(|(wanted, _)| *wanted == name) {
-            found[*index] = Some((entry.file_type(), entry.ino()));
-        }
-    }
-    Ok(())
 }
 
 impl fmt::Display for ObjectError {
@@ -337,6 +325,15 @@ impl fmt::Display for Problem {
                 f,
                 "the disk could not read or write it (Input/output error): see the kernel's log, then `ostree fsck \
                  --delete`, and pull the commit again"
+            ),
+            Self::Enable(EnableError::Os(errno)) => write!(
+                f,
+                "the kernel could not enable fs-verity: {errno}; look into its log (`dmesg`) for a failing disk, then run \
+                 the command again: what is done already stays done"
+            ),
+            Self::Enable(EnableError::Busy) => write!(
+                f,
+                "some process holds the file open for writing; find it with `fuser` and run the command again"
             ),
             Self::Enable(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),

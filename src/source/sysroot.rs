@@ -122,7 +122,7 @@ impl Sysroot {
     /// called once if another program holds it.
     #[context("locking the sysroot {}", self.path.display())]
     pub fn lock(&self, waiting: impl FnOnce()) -> Result<SysrootLock<'_>> {
-        if !self.inner.try_lock()? {
+        if !self.inner.try_lock().map_err(not_locked)? {
             waiting();
             self.inner.lock()?;
         }
@@ -201,6 +201,25 @@ impl Drop for SysrootLock<'_> {
     fn drop(&mut self) {
         self.sysroot.inner.unlock();
     }
+}
+
+fn not_locked(error: glib::Error) -> anyhow::Error {
+    let no_permission = error.matches(gio::IOErrorEnum::PermissionDenied);
+    let error = anyhow::Error::new(error);
+    if no_permission { error.context("this takes root, or the user who owns the sysroot") } else { error }
+}
+
+/// Whether something failed because the user may not do or see it.
+pub fn is_no_permission(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let of_kernel = cause.downcast_ref::<rustix::io::Errno>();
+        of_io == Some(std::io::ErrorKind::PermissionDenied)
+            || matches!(of_kernel, Some(&(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)))
+            || cause
+                .downcast_ref::<glib::Error>()
+                .is_some_and(|error| error.matches(gio::IOErrorEnum::PermissionDenied))
+    })
 }
 
 /// Whether the running system was booted with OSTree.

@@ -4,12 +4,22 @@ use proptest::prelude::{any, proptest};
 
 use super::{Initramfs, unpack};
 
+const FILE: u32 = 0o100644;
+const LINK: u32 = 0o120777;
+
 /// One cpio archive with regular files.
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let members: Vec<_> = files.iter().map(|(name, content)| (FILE, 1, *name, *content)).collect();
+    archive_of(&members)
+}
+
+/// One cpio archive with members of these modes, numbers of links, names and contents. Those with several links are one file.
+fn archive_of(members: &[(u32, u32, &str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for (name, content) in files.iter().chain(&[("TRAILER!!!", b"".as_slice())]) {
-        let mode = 0o100644;
-        write!(bytes, "070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}", 1, 0, 0, 1, 0).unwrap();
+    let trailer = (0, 1, "TRAILER!!!", b"".as_slice());
+    for (inode, (mode, links, name, content)) in (2..).zip(members.iter().chain(&[trailer])) {
+        let inode = if *links > 1 { 1 } else { inode };
+        write!(bytes, "070701{inode:08x}{mode:08x}{:08x}{:08x}{links:08x}{:08x}", 0, 0, 0).unwrap();
         write!(bytes, "{:08x}{:08x}{:08x}{:08x}{:08x}", content.len(), 0, 0, 0, 0).unwrap();
         write!(bytes, "{:08x}{:08x}{name}\0", name.len() + 1, 0).unwrap();
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -50,7 +60,9 @@ fn plain_gzip_and_zstd_give_the_same() {
     assert_eq!(found.policy["policy.conf"], b"[seal]\n");
     assert_eq!(found.policy["trusted.d/a.vkey"], b"a");
     assert_eq!(found.policy.len(), 2);
-    assert_eq!(found.program.as_deref(), Some("usr/lib/ostree-seal/ostree-seal-root"));
+    let program = found.program.as_ref().unwrap();
+    assert_eq!(program.path, "usr/lib/ostree-seal/ostree-seal-root");
+    assert_eq!(program.digest, crate::merkle::digest(b"\x7fELF"));
     assert_eq!(found.modules, ["erofs"]);
     assert_eq!(read(&gzip(&plain)), found);
     assert_eq!(read(&zstd(&plain)), found);
@@ -88,6 +100,65 @@ fn xz_is_left_to_its_program() {
         .unwrap();
     child.stdin.take().unwrap().write_all(&archive(POLICY)).unwrap();
     assert_eq!(read(&child.wait_with_output().unwrap().stdout).policy.len(), 2);
+}
+
+#[test]
+fn hard_links_have_the_content_that_comes_with_any_of_them() {
+    let (a, b) = ("usr/lib/ostree-seal/trusted.d/a.vkey", "usr/lib/ostree-seal/trusted.d/b.vkey");
+    for contents in [[b"".as_slice(), b"key"], [b"key", b""]] {
+        let found = read(&archive_of(&[(FILE, 2, a, contents[0]), (FILE, 2, b, contents[1])]));
+        assert_eq!(found.policy["trusted.d/a.vkey"], b"key");
+        assert_eq!(found.policy["trusted.d/b.vkey"], b"key");
+    }
+    let elsewhere = read(&archive_of(&[(FILE, 2, a, b""), (FILE, 2, "usr/share/key", b"key")]));
+    assert_eq!(elsewhere.policy["trusted.d/a.vkey"], b"key");
+}
+
+#[test]
+fn what_is_no_file_takes_the_place_of_one() {
+    let name = "usr/lib/ostree-seal/policy.conf";
+    let found = read(&archive_of(&[(FILE, 1, name, b"[seal]\n"), (LINK, 1, name, b"/etc/policy.conf")]));
+    assert_eq!(found.policy.len(), 0);
+}
+
+#[test]
+fn units_tell_who_sets_up_the_root() {
+    let ours = "usr/lib/systemd/system/ostree-seal-root.service";
+    let pulled_in = "etc/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service";
+    let other = "usr/lib/systemd/system/ostree-prepare-root.service";
+    let mask = "etc/systemd/system/ostree-prepare-root.service";
+    let link = (LINK, 1, pulled_in, b"/usr/lib/systemd/system/ostree-seal-root.service".as_slice());
+    let found = read(&archive_of(&[(FILE, 1, ours, b""), (FILE, 1, other, b"")]));
+    assert!(!found.starts_program() && found.starts_prepare_root());
+    let found = read(&archive_of(&[(FILE, 1, ours, b""), link, (FILE, 1, other, b"")]));
+    assert!(found.starts_program() && found.starts_prepare_root());
+    let found = read(&archive_of(&[
+        (FILE, 1, ours, b""),
+        link,
+        (FILE, 1, other, b""),
+        (LINK, 1, mask, b"/dev/null"),
+    ]));
+    assert!(found.starts_program() && !found.starts_prepare_root());
+    let found = read(&archive(&[("scripts/local-bottom/ostree-seal", b"")]));
+    assert!(found.starts_program() && !found.starts_prepare_root());
+}
+
+#[test]
+fn a_unified_kernel_image_is_read_like_its_initramfs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("os.efi");
+    let microcode = archive(&[("kernel/x86/microcode/GenuineIntel.bin", &[7; 5000])]);
+    let main = zstd(&archive(POLICY));
+    let sections = [(".initrd", main.as_slice()), (".linux", b"kernel"), (".ucode", &microcode)];
+    std::fs::write(&path, super::uki::tests::image(&sections)).unwrap();
+    let found = super::read(&[path.clone()]).unwrap();
+    assert_eq!(found, read(&archive(POLICY)));
+    std::fs::write(&path, super::uki::tests::image(&sections[1..])).unwrap();
+    // Microcode alone is no initramfs, but nothing wrong either.
+    assert_eq!(super::read(&[path.clone()]).unwrap(), Initramfs::default());
+    std::fs::write(&path, super::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
+    let error = format!("{:#}", super::read(&[path]).unwrap_err());
+    assert!(error.contains("without a section `.initrd`"), "{error}");
 }
 
 #[test]

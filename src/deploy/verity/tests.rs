@@ -3,22 +3,25 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::num::NonZeroUsize;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use ostree_seal_root::digest::Digest;
 use ostree_seal_root::verity::{EnableError, MeasureError};
 use rustix::io::Errno;
 
-use super::{Object, ObjectError, Pass, Problem, coverage, inode_order, seal_objects};
+use super::order::inode_order;
+use super::{Object, ObjectError, Pass, Problem, coverage, seal_objects};
 
 const NOTHING: Digest = Digest([0; 32]);
+const THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 fn object(path: &str) -> Object {
     Object { path: CString::new(path).unwrap(), digest: Some(NOTHING) }
 }
 
 fn pass() -> Pass<'static> {
-    Pass { queue_depth: NonZeroUsize::new(4).unwrap(), progress: &|| {} }
+    Pass { queue_depth: THREADS, progress: &|| {} }
 }
 
 fn directory_of(names: &[&str]) -> (tempfile::TempDir, File) {
@@ -40,7 +43,7 @@ fn the_order_is_that_of_the_inode_numbers() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (directory, opened) = directory_of(&names);
     let objects: Vec<_> = names.iter().rev().map(|name| object(name)).collect();
-    let order = inode_order(&opened, &objects).unwrap();
+    let order = inode_order(opened.as_fd(), &objects, THREADS).unwrap();
     let inodes: Vec<u64> = order
         .iter()
         .map(|index| directory.path().join(objects[*index].path.to_str().unwrap()).metadata().unwrap().ino())
@@ -79,7 +82,7 @@ fn a_symlink_is_passed_over_before_there_is_an_image() {
     let (directory, opened) = directory_of(&["aa/1.file"]);
     std::os::unix::fs::symlink("1.file", directory.path().join("aa/link.file")).unwrap();
     let link = Object { digest: None, ..object("aa/link.file") };
-    assert_eq!(inode_order(&opened, &[link, object("aa/1.file")]), Ok(vec![1]));
+    assert_eq!(inode_order(opened.as_fd(), &[link, object("aa/1.file")], THREADS), Ok(vec![1]));
 }
 
 #[test]

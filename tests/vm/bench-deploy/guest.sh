@@ -7,7 +7,7 @@
 cp -r "$TEST/root/." /
 PATH=$PATH:/usr/bin:/usr/sbin:/sbin
 seal=$TEST/ostree-seal
-method=$(cat "$TEST/method")
+read -r method depth <"$TEST/method"
 
 uptime() { cut -d' ' -f1 /proc/uptime; }
 
@@ -21,32 +21,54 @@ timed() {
     cat /tmp/output >&2
 }
 
-# Every request to this disk takes 4 ms longer, reading and writing.
-slow_disk() {
+# memory_disk NANOSECONDS: a copy of the disk in memory, on which each request takes so long, reading and writing, up to 64
+# at the same time. The guest's own clock measures it, so the host's disk and load don't matter. (dm-delay would not do: for
+# short delays its worker waits in a busy loop, and takes from one CPU the half that it should leave to others.)
+memory_disk() {
     umount /sysroot
-    while read -r module; do insmod "$TEST/modules/$module"; done <"$TEST/modules/order"
-    mkdir -p /dev/mapper
-    sectors=$(cat /sys/class/block/"$(basename "$(readlink -f /dev/disk/sysroot)")"/size)
-    echo "0 $sectors delay /dev/disk/sysroot 0 4" | dmsetup create slow >&2
-    dmsetup mknodes >&2
-    mount -t ext4 /dev/mapper/slow /sysroot || exit 1
+    while read -r module; do
+        case $module in
+        null_blk*) insmod "$TEST/modules/$module" gb=4 bs=4096 memory_backed=1 irqmode=2 completion_nsec="$1" hw_queue_depth=64 ;;
+        *) insmod "$TEST/modules/$module" ;;
+        esac
+    done <"$TEST/modules/order"
+    dd if=/dev/disk/sysroot of=/dev/nullb0 bs=1M conv=fsync 2>&1 >&2
+    echo 3 >/proc/sys/vm/drop_caches
+    mount -t ext4 /dev/nullb0 /sysroot || exit 1
 }
+
+# deploy WHAT INDEX
+deploy() { timed "$1" "$seal" deploy --sysroot=/sysroot ${depth:+--queue-depth="$depth"} "$2"; }
 
 objects() { (cd /sysroot/ostree/repo/objects && find . -name '*.file' -type f); }
 
-case $method in *-slow-disk) slow_disk ;; esac
+case $method in *-slow-disk) memory_disk 4000000 ;; *) memory_disk 100000 ;; esac
 case $method in
 ours)
     # Deployment 1 is the older one.
-    timed first "$seal" deploy --sysroot=/sysroot 1
+    deploy first 1
     echo 3 >/proc/sys/vm/drop_caches
-    timed idle-cold "$seal" deploy --sysroot=/sysroot 1
-    timed idle "$seal" deploy --sysroot=/sysroot 1
-    timed one-percent-new "$seal" deploy --sysroot=/sysroot 0
+    deploy idle-cold 1
+    deploy idle 1
+    deploy one-percent-new 0
     ;;
 ours-slow-disk)
-    timed first "$seal" deploy --sysroot=/sysroot 1
-    timed idle "$seal" deploy --sysroot=/sysroot 1
+    deploy first 1
+    deploy idle 1
+    ;;
+profile-slow-disk)
+    # What the threads wait for: their kernel stacks, ten times a second, the most frequent first.
+    "$seal" deploy --sysroot=/sysroot ${depth:+--queue-depth="$depth"} 1 >&2 &
+    pid=$!
+    while kill -0 $pid 2>/dev/null; do
+        for stack in /proc/"$pid"/task/*/stack; do
+            sed 's/^.*\] //; s/+0x.*//' "$stack" 2>/dev/null | head -n 14 | tr '\n' ' '
+            echo
+        done >>/tmp/stacks
+        usleep 100000
+    done
+    sort /tmp/stacks | uniq -c | sort -rn | head -n 20 | while read -r line; do note "$line"; done
+    wait $pid
     ;;
 serial | serial-slow-disk)
     objects >/tmp/objects

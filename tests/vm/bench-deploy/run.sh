@@ -1,15 +1,23 @@
 #!/bin/bash
 # A benchmark, run only by its name (tests/vm/run.sh bench-deploy), since a time is no test.
 # How long enabling fs-verity takes: ours against `ostree admin post-copy`, one serial process, and `fsverity enable` file by
-# file; on one CPU and on two, and on a disk whose every request takes 4 ms. Each run has a disk of its own that nobody has
-# read before. Only times of one run of this script can be compared. The size of the system: OSTREE_SEAL_SPEED_OBJECTS (3000).
-# With one CPU the guest's clock counts instructions (1 ns each) and waits, so it doesn't depend on what else the host does;
-# with two it is the host's clock, which needs a quiet host: OSTREE_SEAL_SPEED_CPUS="1 2" (1).
+# file; on one CPU and on two, on a disk whose every request takes 0.1 ms and on one where it takes 4 ms. Each run has a disk
+# of its own that nobody has read before. Only times of one run of this script can be compared.
+#   OSTREE_SEAL_SPEED_OBJECTS (3000)  size of the system
+#   OSTREE_SEAL_SPEED_CPUS ("1 2")    with one CPU the guest's clock counts instructions (1 ns each) and skips waits, so it
+#                                     doesn't depend on what else the host does; with two it is the host's: see the load
+#   OSTREE_SEAL_SPEED_ROUNDS (3)      how often with two CPUs; medians count
+#   OSTREE_SEAL_SPEED_DEPTHS ("")     queue depths to try beside the default, such as "1 4 16 64"
+#   OSTREE_SEAL_SPEED_METHODS (all)   of: ours serial post-copy each-file ours-slow-disk serial-slow-disk, and
+#                                     profile-slow-disk, which shows what our threads wait for
 
 # shellcheck disable=SC2153 # the runner sets WORK and SUITE
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
 objects=${OSTREE_SEAL_SPEED_OBJECTS:-3000}
+methods=" ${OSTREE_SEAL_SPEED_METHODS:-ours serial post-copy each-file ours-slow-disk serial-slow-disk} "
+read -r -a depths <<<"${OSTREE_SEAL_SPEED_DEPTHS:-}"
+read -r -a all_cpus <<<"${OSTREE_SEAL_SPEED_CPUS:-1 2}"
 here=$(cd "$(dirname "$0")" && pwd)
 
 # A system of two deployments: the newer one has 1 % other objects. Sizes are like those of /usr: half below 3 KiB, a few large.
@@ -39,29 +47,34 @@ build() {
     rm -rf "$disk" "$tree"
 }
 
-# guest METHOD [QEMU ARGS...]: one boot; prints what the guest reports.
+# guest CPUS METHOD [DEPTH]: one boot, if the method was asked for; adds `CPUS METHOD DEPTH WHAT SECONDS` to the times.
 guest() {
-    local method=$1
-    shift
-    [ "$2" != 1 ] || set -- "$@" -icount shift=0,sleep=on
-    echo "$method" >"$WORK/guest/method"
+    local cpus=$1 method=$2 depth=${3:-} clock=()
+    [[ $methods == *" $method "* ]] || return 0
+    [ "$cpus" != 1 ] || clock=(-icount "shift=0,sleep=off")
+    echo "$method $depth" >"$WORK/guest/method"
     make_initramfs "$SUITE" "$WORK/initramfs" "$WORK/guest"
     QEMU_DISKS=()
     scratch_disk "$WORK/disk.img"
-    VM_TIMEOUT=3000 run_guest "$SUITE" "$WORK/initramfs" "$WORK/results" "$WORK/console" "${QEMU_DISKS[@]}" "$@" || say "QEMU: exit code $?"
-    sed -n "s/^time \([^ ]*\) \(.*\)/\1 \2/p" "$WORK/results" | while read -r what seconds; do
-        echo "$method${2:+ on $2 CPUs}: $what $seconds" >>"$WORK/times"
-    done
+    VM_MEMORY=3000 VM_TIMEOUT=3000 run_guest "$SUITE" "$WORK/initramfs" "$WORK/results" "$WORK/console" "${QEMU_DISKS[@]}" \
+        -smp "$cpus" "${clock[@]}" || say "QEMU: exit code $?"
+    sed -n "s/^time /$cpus $method ${depth:-default} /p" "$WORK/results" >>"$WORK/times"
     sed -e '/^time /d' -e '/^end /d' -e '/^kernel /d' "$WORK/results"
     grep -q -x 'end 0' "$WORK/results" || echo "not ok $method: the guest did not end well"
 }
 
-# seconds METHOD: of one line of the results.
-seconds() { sed -n "s/^$1 //p" "$WORK/times" | head -n 1; }
+# median CPUS METHOD DEPTH WHAT
+median() {
+    sed -n "s/^$1 $2 $3 $4 //p" "$WORK/times" | sort -n | awk '{ all[NR] = $1 } END { if (NR) print all[int((NR + 1) / 2)] }'
+}
 
-# ratio NAME SLOW FAST: how many times faster FAST was.
+# ratio NAME SLOW FAST: how many times faster FAST was; both are the four arguments of `median` in one string.
 ratio() {
-    awk -v name="$1" -v slow="$(seconds "$2")" -v fast="$(seconds "$3")" \
+    local slow fast
+    # shellcheck disable=SC2086 # four arguments each
+    slow=$(median $2) fast=$(median $3)
+    [ -n "$slow" ] && [ -n "$fast" ] || return 0
+    awk -v name="$1" -v slow="$slow" -v fast="$fast" \
         'BEGIN { if (fast > 0) printf "# ratio %s: %.2f (%s s against %s s)\n", name, slow / fast, slow, fast; else print "not ok " name ": no time was taken" }'
 }
 
@@ -70,26 +83,37 @@ mkdir -p "$WORK/guest/modules" "$WORK/guest/root"
 cp "$here/guest.sh" "$WORK/guest/"
 cp "$VM_HELPER" "$WORK/guest/vm-helper"
 cp "$SEAL" "$WORK/guest/ostree-seal"
-copy_modules "$SUITE" "$WORK/guest" dm-mod dm-delay
+copy_modules "$SUITE" "$WORK/guest" null_blk
 add_closure / "$SEAL" "$WORK/guest/root"
-add_closure / "$(command -v dmsetup)" "$WORK/guest/root"
 add_closure / "$(command -v fsverity)" "$WORK/guest/root"
 mkdir "$WORK/guest/sid"
 add_closure "$CACHE/oracle-sid" /usr/bin/ostree "$WORK/guest/sid"
 : >"$WORK/times"
 sed -n 's/^objects /# objects: /p' "$WORK/build.log"
 
-read -r -a all_cpus <<<"${OSTREE_SEAL_SPEED_CPUS:-1}"
+echo "# objects $objects, load of the host $(cut -d' ' -f1-3 /proc/loadavg)"
 for cpus in "${all_cpus[@]}"; do
-    for method in ours serial post-copy; do guest "$method" -smp "$cpus"; done
+    rounds=1
+    [ "$cpus" = 1 ] || rounds=${OSTREE_SEAL_SPEED_ROUNDS:-3}
+    for ((round = 0; round < rounds; round++)); do
+        for depth in "" "${depths[@]}"; do guest "$cpus" ours "$depth"; done
+        for method in serial post-copy; do guest "$cpus" "$method"; done
+    done
 done
-guest each-file -smp 1
-for method in ours-slow-disk serial-slow-disk; do guest "$method" -smp 1; done
-sed 's/^/# /' "$WORK/times"
+guest 1 each-file
+for depth in "" "${depths[@]}"; do guest 1 ours-slow-disk "$depth"; done
+guest 1 serial-slow-disk
+guest 1 profile-slow-disk
+echo "# load of the host $(cut -d' ' -f1-3 /proc/loadavg)"
+sed 's/^/# time /' "$WORK/times"
 
-ratio "post-copy against our first run, one CPU" "post-copy on 1 CPUs: all" "ours on 1 CPUs: first"
-[[ " ${all_cpus[*]} " != *" 2 "* ]] || ratio "post-copy against our first run, two CPUs" "post-copy on 2 CPUs: all" "ours on 2 CPUs: first"
-ratio "our first run against our idle run" "ours on 1 CPUs: first" "ours on 1 CPUs: idle"
-ratio "serial against ours on a disk with latency" "serial-slow-disk on 1 CPUs: all" "ours-slow-disk on 1 CPUs: first"
+for cpus in "${all_cpus[@]}"; do
+    ratio "post-copy against our first run, CPUs: $cpus" "$cpus post-copy default all" "$cpus ours default first"
+    ratio "one serial process against our first run, CPUs: $cpus" "$cpus serial default all" "$cpus ours default first"
+    ratio "our first run against our idle run, CPUs: $cpus" "$cpus ours default first" "$cpus ours default idle"
+    ratio "our first run against our cold idle run, CPUs: $cpus" "$cpus ours default first" "$cpus ours default idle-cold"
+    ratio "our first run against 1 % new, CPUs: $cpus" "$cpus ours default first" "$cpus ours default one-percent-new"
+done
+ratio "serial against ours on a disk with latency" "1 serial-slow-disk default all" "1 ours-slow-disk default first"
 echo "ok every_method_was_measured"
 rm -f "$WORK/disk.img" "$WORK/initramfs"

@@ -23,13 +23,42 @@ done
 kill -9 $pid
 wait $pid
 same the_run_was_killed 137 $?
+enabled() { find . -name '*.file' -type f | "$TEST/vm-helper" measure 2>/dev/null | wc -l; }
+all=$(find . -name '*.file' -type f | wc -l)
+part=$(enabled)
+succeeds the_killed_run_had_done_a_part_and_no_more test "$part" -gt 0 -a "$part" -lt "$all"
+
+# Errors of the ioctls of one object, the last in the order in which they are taken: the first ioctl on it measures, the second
+# enables. What was done before stays done.
+last=$(find . -name '*.file' -type f | while read -r file; do stat -c '%i %n' "$file"; done | sort -n | tail -n 1 | cut -d' ' -f2)
+last=${last#./}
+deploy_with() { # INJECTION
+    /usr/bin/strace -f -q -o /tmp/strace -P "/sysroot/ostree/repo/objects/$last" -e trace=ioctl -e "inject=ioctl:$1" \
+        "$seal" deploy --sysroot=/sysroot --queue-depth=1 --threads=1
+}
+# object_error NAME INJECTION TEXT...
+object_error() {
+    name=$1
+    deploy_with "$2" >/tmp/output 2>&1
+    same "$name" 1 $?
+    shift 2
+    for text in "$last" "$@"; do
+        if grep -q -F "$text" /tmp/output; then ok "${name}_says_$(echo "$text" | tr -c 'a-zA-Z0-9\n' _)"; else not_ok "$name" "no '$text' in $(cat /tmp/output)"; fi
+    done
+    same "${name}_leaves_nothing_in_the_deployment" "" "$(find "$directory" -maxdepth 1 -name '.ostree*')"
+}
+object_error an_io_error_of_measuring_is_told error=EIO:when=1 "Input/output error"
+object_error an_io_error_of_enabling_is_told error=EIO:when=2 "Input/output error" "run the command again"
+object_error a_full_disk_while_enabling_is_told error=ENOSPC:when=2 "no space left" "free some space"
+same all_but_the_failing_object_are_done $((all - 1)) "$(enabled)"
+fails the_failing_object_is_not_done "" "$TEST/vm-helper" measure "$last"
 
 if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok next_run_completes; else not_ok next_run_completes "$(cat /tmp/stderr)"; fi
 note "first complete run: $(count "$report" objects_enabled) enabled, $(count "$report" objects_before) before"
-fails "the_killed_run_had_done_a_part" "" test "$(count "$report" objects_before)" = 0
 total=$(($(count "$report" objects_enabled) + $(count "$report" objects_before)))
 
-same image_has_verity_and_the_signed_digest "$(count_digest=$(sed -n 's/^image fsverity-sha256-4096 //p' "$directory/.ostree.seal"); echo "$count_digest")" \
+signed=$(sed -n 's/^image fsverity-sha256-4096 //p' "$directory/.ostree.seal")
+same image_has_verity_and_the_signed_digest "$signed" \
     "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"
 succeeds verify_agrees "$seal" verify --trust="$directory/usr/lib/ostree-seal" --deployment="$directory"
 
@@ -38,6 +67,14 @@ if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok idl
 same idle_run_enables_nothing 0 "$(count "$report" objects_enabled)"
 same idle_run_changes_nothing "$before" "$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %Z' | md5sum)"
 note "idle run measured $(count "$report" objects_before) objects, the first saw $total files"
+
+# A file that is busy for a moment, and a call that is interrupted: waited for, and done again.
+for error in EINTR ETXTBSY; do
+    cp "$last" "$last.new" && mv "$last.new" "$last"
+    if deploy_with "error=$error:when=2..4" >/tmp/output 2>&1; then ok "${error}_is_outlasted"; else not_ok "${error}_is_outlasted" "$(cat /tmp/output)"; fi
+    same "${error}_was_injected" 3 "$(grep -c "$error.*INJECTED" /tmp/strace)"
+    succeeds "after_${error}_the_object_is_done" "$TEST/vm-helper" measure "$last"
+done
 
 # An object that another process has replaced.
 large=$(find . -name '*.file' -size +100k | head -n 1)
@@ -68,3 +105,54 @@ mount -o remount,ro /sysroot
 rm -f /tmp/x
 succeeds idle_run_needs_no_writable_disk_or_says_so sh -c "$seal deploy --sysroot=/sysroot 2>/tmp/ro || grep -q 'read-only\|Read-only' /tmp/ro"
 mount -o remount,rw /sysroot
+
+# An image that can't get fs-verity: nothing is placed, and the next run does it. Which ioctl enables it is read from a run that
+# is let alone.
+without_image() { /usr/bin/chattr -i "$directory"; rm -f "$directory/.ostree.cfs"; /usr/bin/chattr +i "$directory"; }
+without_image
+/usr/bin/strace -f -q -o /tmp/strace -e trace=ioctl "$seal" deploy --sysroot=/sysroot --queue-depth=1 --threads=1 >/dev/null 2>&1
+main=$(head -n 1 /tmp/strace | cut -d' ' -f1)
+nth=$(grep "^$main " /tmp/strace | grep -n FS_IOC_ENABLE_VERITY | tail -n 1 | cut -d: -f1)
+note "the image is enabled by ioctl $nth of the main thread"
+for error in EIO ENOSPC; do
+    without_image
+    /usr/bin/strace -f -q -o /tmp/strace -e trace=ioctl -e "inject=ioctl:error=$error:when=$nth" \
+        "$seal" deploy --sysroot=/sysroot --queue-depth=1 --threads=1 >/tmp/output 2>&1
+    same "${error}_on_the_image_is_told" 1 $?
+    same "${error}_on_the_image_is_one_sentence" 1 "$(grep -c 'enabling fs-verity' /tmp/output)"
+    fails "${error}_on_the_image_leaves_none" "" test -e "$directory/.ostree.cfs"
+    succeeds "the_run_after_${error}_on_the_image_completes" "$seal" deploy --sysroot=/sysroot
+done
+
+# A wrong cache costs a second conversion, and nothing else.
+without_image
+cp "$TEST/poisoned.cache" /sysroot/ostree/repo/ostree-seal.cache
+succeeds a_poisoned_cache_is_found_out "$seal" deploy --sysroot=/sysroot
+same the_image_is_the_signed_one_with_a_poisoned_cache "$signed" "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"
+fails the_poisoned_cache_would_give_another_digest "" grep -q "$signed" "$TEST/wrong-digest"
+fails the_poisoned_cache_is_gone "" cmp -s "$TEST/poisoned.cache" /sysroot/ostree/repo/ostree-seal.cache
+without_image
+succeeds the_new_cache_serves "$seal" deploy --sysroot=/sysroot
+# A good cache vouches for no object: one that was replaced is found all the same.
+without_image
+mv "$large" /sysroot/kept
+cp /tmp/damaged "$large"
+fails a_cache_hides_no_replaced_object "$object" "$seal" deploy --sysroot=/sysroot
+rm "$large"
+mv /sysroot/kept "$large"
+succeeds and_deploy_works_with_it_back "$seal" deploy --sysroot=/sysroot
+
+# Now nothing is left to be found.
+"$seal" doctor --sysroot=/sysroot >/tmp/doctor 2>&1
+same doctor_ends_with_0_where_all_is_well 0 $?
+cat /tmp/doctor >&2
+same doctor_finds_nothing_here "" "$(grep -v '^ok ' /tmp/doctor)"
+succeeds doctor_sees_verity_of_the_disk grep -q 'ext4 on .*: has fs-verity' /tmp/doctor
+succeeds doctor_counts_the_objects grep -q 'all [0-9]* objects of the next deployment have fs-verity' /tmp/doctor
+mv "$large" /sysroot/kept
+cp /sysroot/kept "$large"
+"$seal" doctor --sysroot=/sysroot >/tmp/doctor 2>&1
+same doctor_finds_an_object_without_verity 3 $?
+succeeds and_says_what_to_do grep -q -- '-> ostree-seal deploy 0' /tmp/doctor
+rm "$large"
+mv /sysroot/kept "$large"

@@ -19,6 +19,17 @@ for number in $(seq 300); do
     [ "$number" -gt 20 ] || head -c $((number * 9973)) /dev/urandom >"$tree/usr/bin/large-$number"
 done
 ln -s large-1 "$tree/usr/bin/link"
+# What `doctor` looks for: the kernel's configuration, the units, and an initramfs with our program, policy and key.
+printf 'CONFIG_FS_VERITY=y\nCONFIG_EROFS_FS=y\nCONFIG_EROFS_FS_BACKED_BY_FILE=y\nCONFIG_OVERLAY_FS=y\n' >"$tree/usr/lib/modules/6.12/config"
+mkdir -p "$tree/usr/etc/systemd/system/multi-user.target.wants" "$tree/usr/lib/systemd/system"
+cp -r "$(dirname "$0")/../../../systemd/." "$tree/usr/lib/systemd/system/"
+ln -s /usr/lib/systemd/system/ostree-seal-deploy.path "$tree/usr/etc/systemd/system/multi-user.target.wants/"
+cp "$SEAL_ROOT" "$tree/usr/lib/ostree-seal/"
+initramfs=$WORK/initramfs
+mkdir -p "$initramfs"/usr/lib/ostree-seal "$initramfs/etc/systemd/system/initrd-root-fs.target.requires"
+cp -r "$tree"/usr/lib/ostree-seal/. "$initramfs/usr/lib/ostree-seal/"
+ln -s /usr/lib/systemd/system/ostree-seal-root.service "$initramfs/etc/systemd/system/initrd-root-fs.target.requires/"
+(cd "$initramfs" && find . -print0 | cpio --null --create --format=newc --quiet) | zstd -q >"$tree/usr/lib/modules/6.12/initramfs.img"
 : >"$tree/usr/share/empty"
 
 commit() { # VERSION
@@ -33,9 +44,18 @@ commit=$(commit 1)
 ostree admin deploy --sysroot="$DISK" --os=test os >/dev/null
 echo "$commit" >"$GUEST/commit"
 
+# A cache that is whole, and wrong: made of a repository with a damaged object.
+cp -a "$repo" "$WORK/damaged"
+object=$(find "$WORK/damaged/objects" -name '*.file' -size +100k | head -n 1)
+printf x | dd of="$object" bs=1 seek=5000 conv=notrunc status=none
+"$SEAL" digest --repo="$WORK/damaged" os >"$GUEST/wrong-digest"
+cp "$WORK/damaged/ostree-seal.cache" "$GUEST/poisoned.cache"
+rm -rf "$WORK/damaged"
+
 cp "$SEAL" "$GUEST/ostree-seal"
 cp "$VM_HELPER" "$GUEST/vm-helper"
 add_closure / "$SEAL" "$GUEST/root"
 add_closure / /usr/bin/chattr "$GUEST/root"
-printf 'DISK_SIZE=300M\nVM_TIMEOUT=400\n' >"$WORK/settings"
+add_closure / "$(command -v strace)" "$GUEST/root"
+printf 'DISK_SIZE=300M\nVM_TIMEOUT=600\n' >"$WORK/settings"
 chattr -R -f -i "$DISK/ostree/deploy" || true # mke2fs doesn't copy the flag, and nobody could remove the directory

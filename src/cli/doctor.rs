@@ -1,0 +1,80 @@
+//! `ostree-seal doctor`: what stands in the way of the next sealed boot, and how to fix it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde::Serialize;
+
+use super::colours::Colours;
+use super::{print_json, print_line};
+use crate::deploy::doctor::{self, Finding, State};
+use crate::refused::Refused;
+use crate::source::sysroot::Sysroot;
+
+/// Find what stands in the way of the next sealed boot, and say how to fix it
+///
+/// Looks at the kernel, the disk, the initramfs and the policy of the deployment that boots next, and at what guards
+/// updates. Each finding is one sentence, with the command that fixes it. Changes nothing. What this user may not see is
+/// named as not checked.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 all is well, warnings aside; 1 something could not be checked and
+nothing else was found; 2 usage; 3 a problem was found.")]
+pub(super) struct DoctorArgs {
+    /// The system: a directory with ostree/repo and ostree/deploy
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    sysroot: PathBuf,
+
+    /// Print a JSON object with all findings
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Output<'a> {
+    problems: usize,
+    warnings: usize,
+    not_checked: usize,
+    findings: &'a [Finding],
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Result<()> {
+    let sysroot = Sysroot::open(&args.sysroot, false)?;
+    let findings = doctor::examine(&sysroot)?;
+    let count = |state| findings.iter().filter(|finding| finding.state == state).count();
+    let output = Output {
+        problems: count(State::Problem),
+        warnings: count(State::Warning),
+        not_checked: count(State::NotChecked),
+        findings: &findings,
+    };
+    if args.json {
+        print_json(&output)?;
+    } else {
+        print_line(&page(&findings, &Colours::of_stdout()))?;
+    }
+    match (output.problems, output.not_checked) {
+        (0, 0) => Ok(()),
+        (0, unseen) => bail!("{unseen} of {} things could not be checked", findings.len()),
+        (problems, _) => Err(Refused(format!("{problems} of {} things need fixing", findings.len())).into()),
+    }
+}
+
+/// One screen for people.
+fn page(findings: &[Finding], colours: &Colours) -> String {
+    let paragraph = |finding: &Finding| {
+        let (colour, word) = match finding.state {
+            State::Fine => (colours.good, "ok"),
+            State::Warning => (colours.warning, "warning"),
+            State::Problem => (colours.bad, "PROBLEM"),
+            State::NotChecked => (colours.warning, "unseen"),
+        };
+        let mut text = format!("{colour}{word:<8}{}{}", colours.end, finding.sentence);
+        if let Some(fix) = &finding.fix {
+            text.push_str(&format!("\n        {}-> {fix}{}", colours.bold, colours.end));
+        }
+        text
+    };
+    findings.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+}
