@@ -151,11 +151,11 @@ fn a_unified_kernel_image_is_read_like_its_initramfs() {
     let main = zstd(&archive(POLICY));
     let sections = [(".initrd", main.as_slice()), (".linux", b"kernel"), (".ucode", &microcode)];
     std::fs::write(&path, super::uki::tests::image(&sections)).unwrap();
-    let found = super::read(&[path.clone()]).unwrap();
+    let found = super::read(std::slice::from_ref(&path)).unwrap();
     assert_eq!(found, read(&archive(POLICY)));
     std::fs::write(&path, super::uki::tests::image(&sections[1..])).unwrap();
     // Microcode alone is no initramfs, but nothing wrong either.
-    assert_eq!(super::read(&[path.clone()]).unwrap(), Initramfs::default());
+    assert_eq!(super::read(std::slice::from_ref(&path)).unwrap(), Initramfs::default());
     std::fs::write(&path, super::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
     let error = format!("{:#}", super::read(&[path]).unwrap_err());
     assert!(error.contains("without a section `.initrd`"), "{error}");
