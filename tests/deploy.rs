@@ -361,7 +361,7 @@ fn deferred_deploy_needs_no_root_where_libostree_needs_none() {
     let run = as_nobody(BUILD, directory.path());
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stdout.contains("deferred, index 1"), "{}", run.stdout);
-    let found = common::run("find", &[directory.path().to_str().unwrap(), "-name", ".ostree*"]);
+    let found = common::run("find", &[directory.path().to_str().unwrap(), "-name", ".ostree.*"]);
     assert_eq!(found.lines().count(), 3, "{found}");
 }
 
