@@ -105,11 +105,12 @@ fi
 
 flip_on_disk "$WORK/disk.img" "/$deployment/.ostree.cfs"
 VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=900 boot flipped booted.sh
-if grep -q "root refused: /$deployment/.ostree.cfs can't be read" "$WORK/flipped.console"; then
-    echo "ok flipped_bit_is_refused_on_the_console"
-else
-    echo "not ok flipped_bit_is_refused_on_the_console: no such line on the console"
-fi
+# on_the_console NAME PATTERN
+on_the_console() {
+    if grep -q "$2" "$WORK/flipped.console"; then echo "ok $1"; else echo "not ok $1: the console has no '$2'"; fi
+}
+on_the_console flipped_bit_is_refused_on_the_console "root refused: /$deployment/.ostree.cfs can't be read"
+on_the_console a_refusal_ends_in_the_emergency_target 'Reached target.*emergency\.target'
 if grep -q . "$WORK/flipped.results"; then
     echo "not ok flipped_bit_does_not_boot: $(head -n 1 "$WORK/flipped.results")"
 else
