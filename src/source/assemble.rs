@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, ensure};
 
 use super::file::{ObjectInfo, ObjectKind};
 use super::store::ObjectPath;
-use super::walk::{DirectoryInfo, Listing, Objects};
+use super::walk::{DirectoryInfo, Objects};
 use super::xattrs::{XattrList, Xattrs};
 use crate::tree::mode::{S_IFDIR, S_IFMT};
 use crate::tree::{Content, DirectoryId, Metadata, Mtime, NodeId, Role, Tree, TreeError, XattrsId};
@@ -58,15 +58,15 @@ impl Assembly<'_> {
     /// Adds a directory and all below it. The depth limit bounds the recursion.
     fn add_directory(&mut self, dirtree: u32, info: &DirectoryInfo) -> anyhow::Result<NodeId> {
         let objects = self.objects;
-        let listing = objects.dirtrees.get(dirtree as usize).context("a dirtree is missing")?;
+        let (files, directories) = objects.entries(dirtree).context("a dirtree is missing")?;
         let node = self.directory_node(info).map_err(|error| self.at(error, ""))?;
         ensure!(self.depth < DEPTH_MAX, "{} is nested deeper than {DEPTH_MAX} directories", self.path);
-        for (name, file) in &listing.files {
-            let name = listing.name(*name);
+        for (name, file) in files {
+            let name = objects.name(*name);
             self.add_file(node, name, *file).map_err(|error| self.at(error, name))?;
         }
-        for entry in &listing.directories {
-            self.add_subdirectory(node, listing, *entry)?;
+        for (name, dirtree, dirmeta) in directories {
+            self.add_subdirectory(node, objects.name(*name), (*dirtree, *dirmeta))?;
         }
         ensure!(self.tree.len() <= ENTRIES_MAX, "the commit has more than {ENTRIES_MAX} names");
         Ok(node)
@@ -75,19 +75,18 @@ impl Assembly<'_> {
     fn add_subdirectory(
         &mut self,
         parent: NodeId,
-        listing: &Listing,
-        (name, dirtree, dirmeta): (super::walk::Name, u32, u32),
+        name: &str,
+        (dirtree, dirmeta): (u32, u32),
     ) -> anyhow::Result<()> {
         let objects = self.objects;
         let info = objects.dirmetas.get(dirmeta as usize).context("a dirmeta is missing")?;
         let len = self.path.len();
         self.path.push('/');
-        self.path.push_str(listing.name(name));
+        self.path.push_str(name);
         self.depth += 1;
         let node = self.add_directory(dirtree, info)?;
         self.depth -= 1;
         self.path.truncate(len);
-        let name = listing.name(name);
         insert(&mut self.tree, parent, name, node).map_err(|error| self.at(error.into(), name))
     }
 
