@@ -93,10 +93,16 @@ pub fn read_enforced(deployment: &Path, expected: Digest) -> Result<Option<Tree>
 
 /// Writes the image of a tree to `path`, if it has the digest that is expected of it. The inner error is the digest
 /// that it has instead; then nothing was written.
-pub fn write(tree: &Tree, path: &Path, expected: Digest, verity: Verity) -> Result<Result<Placed, Digest>> {
+pub fn write(
+    tree: &Tree,
+    path: &Path,
+    expected: Digest,
+    verity: Verity,
+    threads: NonZeroUsize,
+) -> Result<Result<Placed, Digest>> {
     let mut image = NewImage::create(path)?;
     let plan = erofs::plan(tree, Versions::default()).context("converting the commit")?;
-    erofs::emit(tree, &plan, &mut image).with_context(|| format!("writing {}", path.display()))?;
+    erofs::emit(tree, &plan, threads, &mut image).with_context(|| format!("writing {}", path.display()))?;
     let sealed = image.seal()?;
     let written = sealed.written();
     if written.digest != expected {

@@ -352,7 +352,7 @@ impl Run<'_> {
             Some(found) if found == expected => directory.keep_image(expected, self.request.verity).map(Ok),
             _ => {
                 let path = self.deployment.directory.join(IMAGE_NAME);
-                image::write(tree, &path, expected, self.request.verity)
+                image::write(tree, &path, expected, self.request.verity, self.request.threads)
             }
         })
     }
