@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -31,6 +32,23 @@ pub(crate) fn run(repo: &Path) -> anyhow::Result<()> {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&shares))).collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a panic"))?)
     })
+}
+
+/// Brings all objects into the page cache, as the runs of a benchmark evict each other's.
+pub(crate) fn warm(repo: &Path) -> anyhow::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    for directory in fs::read_dir(repo.join("objects"))? {
+        for entry in fs::read_dir(directory?.path())? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                let mut file = File::open(entry.path())?;
+                while file.read(&mut buffer)? > 0 {}
+            } else {
+                entry.metadata()?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn work<'a>(shares: &Mutex<impl Iterator<Item = &'a [PathBuf]>>) -> anyhow::Result<()> {
