@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::system::System;
-use common::{Run, is_root, object, program, run};
+use common::{Run, is_root, object, program, run, seal};
 use ostree_seal::signing::PrivateKey;
 use serde_json::Value;
 
@@ -471,4 +471,16 @@ fn doctor_ends_with_1_where_something_could_not_be_checked() {
     diagnosis.assert("policy", "warning", "unsealed");
     assert_eq!(diagnosis.code, Some(1), "{:#?}", diagnosis.findings);
     assert!(diagnosis.stderr.contains("could not be checked"), "{}", diagnosis.stderr);
+}
+
+#[test]
+fn a_directory_without_a_system_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let sysroot = format!("--sysroot={}", directory.path().display());
+    for command in ["doctor", "status"] {
+        let run = seal(&[command, &sysroot]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("it has no ostree/repo, so it's no OSTree system"), "{}", run.stderr);
+        assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+    }
 }

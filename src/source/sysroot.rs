@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
@@ -63,6 +63,10 @@ impl Sysroot {
     /// libostree may then make `/sysroot` and `/boot` writable.
     #[context("opening the sysroot {}", path.display())]
     pub fn open(path: &Path, own_namespace: bool) -> Result<Self> {
+        ensure!(
+            path.join("ostree/repo").exists(),
+            "it has no ostree/repo, so it's no OSTree system; name another one with --sysroot=DIR"
+        );
         let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
         if own_namespace {
             inner.set_mount_namespace_in_use();
