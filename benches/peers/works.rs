@@ -144,14 +144,16 @@ impl Place {
 fn all_read(place: &Place, tools: &Tools) -> Vec<Contender> {
     let ours = place.convert(tools, "base", "base.ours", &"--no-cache".into());
     let image = place.work.join("base.ours");
-    let mut contenders = vec![
-        Contender {
-            program: "ostree-seal convert",
-            command: ours,
-            prepare: Box::new(move || remove_if_there(&image)),
-        },
-        Contender { program: floor::NAME, command: floor::command(&place.repo), prepare: nothing() },
-    ];
+    let mut contenders = vec![Contender {
+        program: "ostree-seal convert",
+        command: ours,
+        prepare: Box::new(move || remove_if_there(&image)),
+    }];
+    contenders.extend(floor::WORKS.map(|work| Contender {
+        program: work,
+        command: floor::command(work, &place.repo),
+        prepare: nothing(),
+    }));
     contenders.extend(place.checkout(tools, "--composefs", "base", "base.ostree"));
     contenders
 }
