@@ -100,10 +100,11 @@ impl Assembly<'_> {
 
     fn add_file(&mut self, parent: NodeId, name: &str, file: u32) -> anyhow::Result<()> {
         let objects = self.objects;
-        let (_, info) = objects.files.get(file as usize).context("a file object is missing")?;
+        let (object, info) = &objects.files[file as usize];
+        let info = info.as_ref().with_context(|| format!("object {object} was not read"))?;
         let (xattrs, content) = match self.files[file as usize] {
             Some(known) => known,
-            None => self.file_content(file)?,
+            None => self.file_content(file, info)?,
         };
         let size = match &info.kind {
             ObjectKind::Empty => 0,
@@ -116,16 +117,14 @@ impl Assembly<'_> {
     }
 
     /// What all names of a file object share.
-    fn file_content(&mut self, file: u32) -> anyhow::Result<(XattrsId, Content)> {
-        let objects = self.objects;
-        let (object, ObjectInfo { kind, xattrs, .. }) = &objects.files[file as usize];
-        let xattrs = self.xattr_set(xattrs)?;
-        let content = match kind {
+    fn file_content(&mut self, file: u32, info: &ObjectInfo) -> anyhow::Result<(XattrsId, Content)> {
+        let xattrs = self.xattr_set(&info.xattrs)?;
+        let content = match &info.kind {
             ObjectKind::Empty => Content::Empty,
             ObjectKind::Symlink(target) => self.tree.add_symlink(target)?,
             ObjectKind::Regular { digest, .. } => {
                 // The path is that of a bare repository whatever the mode is: the image is the same for all.
-                let payload = ObjectPath::new(object, "file");
+                let payload = ObjectPath::new(&self.objects.files[file as usize].0, "file");
                 Content::External(self.tree.add_backing(payload.as_bytes(), Some(*digest))?)
             }
         };

@@ -32,7 +32,8 @@ pub(super) struct Objects {
     dirtrees: Vec<Listing>,
     /// The first is the root's.
     pub(super) dirmetas: Vec<DirectoryInfo>,
-    pub(super) files: Vec<(Checksum, ObjectInfo)>,
+    /// Each has its info once the walk is over.
+    pub(super) files: Vec<(Checksum, Option<ObjectInfo>)>,
     pub(super) work: Work,
 }
 
@@ -96,7 +97,7 @@ pub(super) fn read_objects(
         let result = walk.run(commit, &met, &results);
         queue.close();
         result?;
-        Ok(walk.finish())
+        Ok(walk.objects)
     })
 }
 
@@ -116,9 +117,7 @@ struct Walk<'q, 'c> {
     waiting_files: Vec<Place>,
     /// Objects that the cache knows, of the dirtrees that came last.
     known: Vec<Checksum>,
-    /// Without files, whose infos don't come in the order of their places.
     objects: Objects,
-    file_infos: Vec<(Checksum, Option<ObjectInfo>)>,
 }
 
 impl<'q, 'c> Walk<'q, 'c> {
@@ -134,7 +133,6 @@ impl<'q, 'c> Walk<'q, 'c> {
             waiting_files: Vec::new(),
             known: Vec::new(),
             objects: Objects::default(),
-            file_infos: Vec::new(),
         }
     }
 
@@ -154,7 +152,7 @@ impl<'q, 'c> Walk<'q, 'c> {
             if self.waiting_files.len() >= FILES || self.read_dirtrees == met.count() {
                 self.hand_out_files();
             }
-            self.company.progress.objects(self.objects.work.objects, self.file_infos.len() as u64);
+            self.company.progress.objects(self.objects.work.objects, self.objects.files.len() as u64);
         }
         Ok(())
     }
@@ -170,7 +168,7 @@ impl<'q, 'c> Walk<'q, 'c> {
                 self.open_jobs -= 1;
                 self.objects.work.add(work);
                 for (place, info) in infos {
-                    let (object, slot) = &mut self.file_infos[place as usize];
+                    let (object, slot) = &mut self.objects.files[place as usize];
                     self.company.cache.add(object, &info);
                     *slot = Some(info);
                 }
@@ -243,8 +241,8 @@ impl<'q, 'c> Walk<'q, 'c> {
             return Ok(place);
         }
         let Some(info) = self.company.cache.info(number) else { return self.want_new_file(object) };
-        let place = u32::try_from(self.file_infos.len())?;
-        self.file_infos.push((object, Some(info)));
+        let place = u32::try_from(self.objects.files.len())?;
+        self.objects.files.push((object, Some(info)));
         self.known.push(object);
         self.known_files[index] = Some(place);
         Ok(place)
@@ -254,8 +252,8 @@ impl<'q, 'c> Walk<'q, 'c> {
         if let Some(place) = self.new_files.get(&object) {
             return Ok(*place);
         }
-        let place = u32::try_from(self.file_infos.len())?;
-        self.file_infos.push((object, None));
+        let place = u32::try_from(self.objects.files.len())?;
+        self.objects.files.push((object, None));
         self.waiting_files.push(Place { place, object });
         self.new_files.insert(object, place);
         Ok(place)
@@ -267,11 +265,5 @@ impl<'q, 'c> Walk<'q, 'c> {
             self.queue.push_last(Job::Files(batch.to_vec()));
         }
         self.waiting_files.clear();
-    }
-
-    fn finish(self) -> Objects {
-        // Each place got its object, since every job had its result.
-        let files = self.file_infos.into_iter().filter_map(|(object, info)| Some((object, info?))).collect();
-        Objects { files, ..self.objects }
     }
 }
