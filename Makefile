@@ -32,7 +32,7 @@ build-root:
 
 # What the guests of tests/vm run beside them.
 build-vm: build
-	$(STATIC) $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST) --example vm-helper
+	$(STATIC) $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST) --example vm-helper --example vm-mounts
 
 # Everything that any other target needs.
 deps:

@@ -169,7 +169,7 @@ boot_flipped() {
     image=$(cd "$WORK/disk" && ls ostree/deploy/*/deploy/*.0/.ostree.cfs)
     heading "boot again, after one bit of the image was flipped on the disk"
     flip_on_disk "$WORK/disk.img" "/$image"
-    VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=180 boot flipped
+    VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=900 boot flipped
     if [ -s "$WORK/flipped.results" ]; then
         shown <"$WORK/flipped.results"
         die "the system booted although its image was changed"

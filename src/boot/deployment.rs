@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink};
 use rustix::io::Errno;
 
-use crate::evidence::{ReadError, read_limited};
+use crate::evidence::read_limited;
 use crate::names::CommitId;
 
 /// The image's name in a deployment.
@@ -118,10 +118,8 @@ pub fn repository_config(sysroot: &OwnedFd) -> Result<Option<String>, Deployment
         Err(DeploymentError::NoFile(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let bytes = read_limited(file, CONFIG_MAX).map_err(|error| match error {
-        ReadError::Os(errno) => DeploymentError::Os(CONFIG.to_owned(), errno),
-        ReadError::NotAFile | ReadError::TooLarge(_) => DeploymentError::Os(CONFIG.to_owned(), Errno::FBIG),
-    })?;
+    let bytes = read_limited(file, CONFIG_MAX)
+        .map_err(|error| DeploymentError::Os(CONFIG.to_owned(), error.errno()))?;
     String::from_utf8(bytes).map(Some).map_err(|_| DeploymentError::Os(CONFIG.to_owned(), Errno::ILSEQ))
 }
 

@@ -62,14 +62,13 @@ pub(crate) struct Doing;
 
 impl Doing {
     /// Turns an errno into the failure of this step.
-    pub(crate) fn step(doing: impl Into<String>) -> impl Fn(Errno) -> BootError {
-        let doing = doing.into();
-        move |errno| BootError::Step { doing: doing.clone(), errno, log: String::new() }
+    pub(crate) fn step<'a>(doing: &'a str) -> impl Fn(Errno) -> BootError + use<'a> {
+        move |errno| BootError::Step { doing: doing.to_owned(), errno, log: String::new() }
     }
 
     /// Turns an errno into the failure of doing something with a file.
-    pub(crate) fn with(verb: &str, path: &Path) -> impl Fn(Errno) -> BootError + use<> {
-        Self::step(format!("{verb} {}", path.display()))
+    pub(crate) fn with(verb: &str, path: impl AsRef<Path>) -> impl Fn(Errno) -> BootError {
+        move |errno| Self::step(&format!("{verb} {}", path.as_ref().display()))(errno)
     }
 }
 

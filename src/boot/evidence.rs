@@ -1,12 +1,12 @@
 //! What speaks for an image: raw bytes, read once and with limits. None of it is trusted before the check.
 
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
-use rustix::io::Errno;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::{Errno, read, retry_on_intr};
 
 use crate::commit::Commit;
 use crate::names::CommitId;
@@ -137,6 +137,12 @@ fn read_optional(directory: BorrowedFd<'_>, name: &str, limit: usize) -> Result<
     bytes.map(Some).map_err(|error| Refusal::EvidenceUnreadable { name: name.to_owned(), error })
 }
 
+/// The bytes of a regular file of the initramfs. Non-blocking, so that a fifo is an error and not a wait.
+pub(crate) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    read_limited(openat(CWD, path, flags, Mode::empty())?, limit)
+}
+
 /// The bytes of an open regular file of at most `limit` bytes.
 pub(crate) fn read_limited(file: OwnedFd, limit: usize) -> Result<Vec<u8>, ReadError> {
     let stat = fstat(file.as_fd())?;
@@ -144,10 +150,25 @@ pub(crate) fn read_limited(file: OwnedFd, limit: usize) -> Result<Vec<u8>, ReadE
         return Err(ReadError::NotAFile);
     }
     let mut bytes = Vec::new();
-    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    let read = File::from(file).take(one_more).read_to_end(&mut bytes);
-    read.map_err(|error| ReadError::Os(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
-    if bytes.len() > limit { Err(ReadError::TooLarge(limit)) } else { Ok(bytes) }
+    loop {
+        bytes.reserve(4096);
+        match retry_on_intr(|| read(&file, spare_capacity(&mut bytes)))? {
+            _ if bytes.len() > limit => return Err(ReadError::TooLarge(limit)),
+            0 => return Ok(bytes),
+            _ => {}
+        }
+    }
+}
+
+impl ReadError {
+    /// The number that says it best.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Os(errno) => *errno,
+            Self::NotAFile => Errno::INVAL,
+            Self::TooLarge(_) => Errno::FBIG,
+        }
+    }
 }
 
 impl From<Errno> for ReadError {

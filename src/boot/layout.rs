@@ -90,7 +90,7 @@ impl NewRoot<'_> {
 
     fn attach_var(&self, place: &Path) -> Result<(), BootError> {
         let var = self.stateroot_var();
-        let doing = Doing::step(format!("mounting /{var} on {}", place.display()));
+        let doing = |errno| Doing::with(&format!("mounting /{var} on"), place)(errno);
         let tree = directory(self.physical, &var).and_then(clone_tree).map_err(&doing)?;
         attach(tree, rustix::fs::CWD, place).and_then(|()| set_read_only(place, false)).map_err(doing)
     }
@@ -119,6 +119,9 @@ fn set_read_only(place: &Path, read_only: bool) -> Result<(), Errno> {
         (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
     ];
     let current = fstatvfs(seen.as_fd())?.f_flag;
+    if current.contains(StatVfsMountFlags::RDONLY) == read_only {
+        return Ok(());
+    }
     let mut flags = MountFlags::BIND;
     for (is, keep) in kept {
         flags.set(keep, current.contains(is));

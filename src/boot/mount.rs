@@ -15,6 +15,7 @@ use rustix::mount::{
 use crate::check::VerifiedImage;
 use crate::deployment::descriptor_path;
 use crate::error::{BootError, Doing, Missing};
+use crate::evidence::read_file;
 use crate::namespace::attach;
 use crate::policy::Unsealed;
 use crate::sys;
@@ -22,6 +23,9 @@ use crate::sys;
 /// `struct lcfs_erofs_header_s`: magic and the flag which says that some file has an ACL.
 const COMPOSEFS_MAGIC: u32 = 0xd078_629a;
 const COMPOSEFS_HAS_ACL: u32 = 1;
+
+/// The most bytes of a list of mounts.
+const MOUNTINFO_MAX: usize = 16 << 20;
 
 /// What is mounted, apart from the image.
 #[derive(Debug)]
@@ -139,7 +143,8 @@ fn mount_image(
 /// The flags in the composefs header. Of a verified image, the kernel has checked these bytes when it returns them.
 fn header_flags(image: BorrowedFd<'_>, path: &str) -> Result<u32, BootError> {
     let mut header = [0; 12];
-    let read = rustix::io::pread(image, &mut header, 0).map_err(Doing::step(format!("reading /{path}")))?;
+    let read = rustix::io::pread(image, &mut header, 0)
+        .map_err(|errno| Doing::step(&format!("reading /{path}"))(errno))?;
     let [m0, m1, m2, m3, .., f0, f1, f2, f3] = header;
     if read < header.len() || u32::from_le_bytes([m0, m1, m2, m3]) != COMPOSEFS_MAGIC {
         return Err(BootError::NotAnImage(path.to_owned()));
@@ -185,12 +190,11 @@ fn loop_device(image: BorrowedFd<'_>) -> Result<(OwnedFd, String), BootError> {
     for _ in 0..16 {
         let number = sys::loop_get_free(&control).map_err(Doing::step("finding a free loop device"))?;
         let name = format!("/dev/loop{number}");
-        let device =
-            openat(CWD, &name, flags, Mode::empty()).map_err(Doing::step(format!("opening {name}")))?;
+        let device = openat(CWD, &name, flags, Mode::empty()).map_err(Doing::with("opening", &name))?;
         match sys::loop_configure(&device, image) {
             Ok(()) => return Ok((device, name)),
             Err(Errno::BUSY) => last = Errno::BUSY,
-            Err(errno) => return Err(Doing::step(format!("binding the image to {name}"))(errno)),
+            Err(errno) => return Err(Doing::with("binding the image to", &name)(errno)),
         }
     }
     Err(Doing::step("finding a free loop device")(last))
@@ -278,8 +282,9 @@ pub fn mount_changeable(lower: &Path, changes: &Changes) -> Result<OwnedFd, Boot
 pub fn confirm_enforced(overlay: &Overlay) -> Result<(), BootError> {
     let doing = Doing::step("reading the overlay's options back");
     let id = statx(&overlay.mount, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(&doing)?.stx_mnt_id;
-    let table = std::fs::read_to_string("/proc/thread-self/mountinfo")
-        .map_err(|error| doing(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+    let table = read_file(Path::new("/proc/thread-self/mountinfo"), MOUNTINFO_MAX)
+        .map_err(|error| doing(error.errno()))
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| doing(Errno::ILSEQ)))?;
     let options = overlay_options(&table, id).unwrap_or_default();
     if options.split(',').any(|option| option == "verity=require") {
         Ok(())
@@ -291,8 +296,11 @@ pub fn confirm_enforced(overlay: &Overlay) -> Result<(), BootError> {
 /// The file system's own options of the overlay with this mount id, in the text of `/proc/PID/mountinfo`. Commas within
 /// a value are escaped there.
 fn overlay_options(table: &str, id: u64) -> Option<&str> {
-    let line = table.lines().find(|line| line.split(' ').next() == Some(id.to_string().as_str()))?;
-    let mut fields = line.split_once(" - ")?.1.split(' ');
+    let mut fields = table
+        .lines()
+        .map(|line| line.split(' '))
+        .find_map(|mut fields| (fields.next()?.parse() == Ok(id)).then_some(fields))?;
+    fields.find(|field| *field == "-")?;
     let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
     (kind == "overlay").then_some(options)
 }
@@ -301,7 +309,7 @@ fn open_context(name: &str, missing: Missing) -> Result<OwnedFd, BootError> {
     match fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC) {
         Err(Errno::NODEV) => Err(BootError::Kernel(missing)),
         Err(Errno::NOSYS) => Err(BootError::Kernel(Missing::MountCalls)),
-        result => result.map_err(Doing::step(format!("asking the kernel for {name}"))),
+        result => result.map_err(Doing::with("asking the kernel for", name)),
     }
 }
 

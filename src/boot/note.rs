@@ -88,7 +88,8 @@ impl<'a> Note<'a> {
         if let Some(at) = note.bytes().position(|byte| byte < b' ' && byte != b'\n') {
             return Err(NoteError::Control(at, bytes[at]));
         }
-        let blank = note.rfind("\n\n").ok_or(NoteError::NoSignature)?;
+        let blank =
+            note.as_bytes().windows(2).rposition(|pair| pair == b"\n\n").ok_or(NoteError::NoSignature)?;
         let (text, signatures) = (&note[..=blank], &note[blank + 2..]);
         let signatures = parse_signatures(signatures)?;
         Ok(Self { text, statement: Statement::parse(text)?, signatures })

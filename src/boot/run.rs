@@ -3,14 +3,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, fstat, major, minor};
+use rustix::fs::{CWD, Mode, fstat, major, minor};
 use rustix::io::Errno;
+use rustix::process::umask;
 
 use crate::booted::{self, Entry, Value};
 use crate::check::Report;
 use crate::cmdline::{self, BootTarget};
 use crate::deployment::{self, DeploymentError, OBJECTS};
 use crate::error::{BootError, Doing};
+use crate::evidence::{ReadError, read_file};
 use crate::fields::Fields;
 use crate::found::Found;
 use crate::journal::{Journal, Kind, one_line};
@@ -29,12 +31,17 @@ const POLICY: &str = "usr/lib/ostree-seal";
 /// Where `prepare-root.conf` may be. The last one that exists counts as a whole, as for ostree-prepare-root.
 const CONF: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
 
+/// The most bytes of such a file, and of the kernel command line.
+const TEXT_MAX: usize = 1 << 20;
+
 /// The file with the state, in `/run`.
 const STATE: &str = "ostree-seal/state.json";
 
 /// Sets up the root below `root`, which is `/` in the initramfs, and says how it went. The exit code is 0, 1 (could not)
 /// or 3 (refused).
 pub fn run(root: &Path) -> u8 {
+    // The modes of what is made in /run are the ones that are asked for.
+    umask(Mode::empty());
     let journal = Journal::new(root);
     let Err(error) = set_up(root, &journal) else { return 0 };
     let (kind, word, code) =
@@ -81,8 +88,8 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
     match result {
         Ok(mut state) => {
             state.steps.end("publish");
-            // If this fails, the file of a moment ago stays, which lacks this step's time only.
-            let _ = files.file(STATE, state.to_json().as_bytes());
+            // If this fails, the text of a moment ago stays, which lacks this step's time only.
+            let _ = files.rewrite(STATE, state.to_json().as_bytes());
             announce(journal, &state);
             Ok(())
         }
@@ -111,13 +118,11 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
 
 /// Reads a file of the initramfs, if it is there.
 fn read_text(path: &Path) -> Result<Option<String>, BootError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::ILSEQ);
-            Err(Doing::with("reading", path)(errno))
-        }
+    let doing = Doing::with("reading", path);
+    match read_file(path, TEXT_MAX) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| doing(Errno::ILSEQ)),
+        Err(ReadError::Os(Errno::NOENT)) => Ok(None),
+        Err(error) => Err(doing(error.errno())),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What is left in `/run` for later stages, and taken away again if the root doesn't come to be.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, chmod, mkdirat, openat, stat, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, chmod, mkdirat, openat, stat, symlinkat, unlink};
 use rustix::io::Errno;
 
 use crate::error::{BootError, Doing};
@@ -20,16 +21,19 @@ impl RunFiles {
         Self { run, made: Vec::new() }
     }
 
-    /// Makes a directory of this mode, whatever the umask is. One that is there already is given the mode.
+    /// Makes a directory of this mode. One that is there already is given the mode.
     pub fn directory(&mut self, name: &str, mode: RawMode) -> Result<PathBuf, BootError> {
         let path = self.run.join(name);
-        let doing = Doing::with("making the directory", &path);
-        match mkdirat(CWD, &path, Mode::RWXU) {
-            Ok(()) => self.made.push(path.clone()),
-            Err(Errno::EXIST) if is_directory(&path) => {}
-            Err(errno) => return Err(doing(errno)),
-        }
-        chmod(&path, Mode::from_raw_mode(mode)).map_err(doing)?;
+        let mode = Mode::from_raw_mode(mode);
+        let made = match mkdirat(CWD, &path, mode) {
+            Ok(()) => {
+                self.made.push(path.clone());
+                Ok(())
+            }
+            Err(Errno::EXIST) if is_directory(&path) => chmod(&path, mode),
+            Err(errno) => Err(errno),
+        };
+        made.map_err(Doing::with("making the directory", &path))?;
         Ok(path)
     }
 
@@ -50,34 +54,38 @@ impl RunFiles {
         Err(Doing::with("making a directory named like", &self.run.join(name))(Errno::EXIST))
     }
 
-    /// Writes a file of mode 0644 under its final name in one step.
+    /// Writes a file of mode 0644, in the place of one that may be there. Who is to read it doesn't run yet.
     pub fn file(&mut self, name: &str, bytes: &[u8]) -> Result<(), BootError> {
         let path = self.run.join(name);
-        let part = self.run.join(format!("{name}.part"));
         let doing = Doing::with("writing", &path);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(CWD, &part, flags, Mode::RUSR | Mode::WUSR).map_err(&doing)?;
-        self.made.push(part.clone());
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = rustix::io::write(&file, rest).map_err(&doing)?;
-            rest = &rest[written..];
-        }
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)).map_err(&doing)?;
-        rustix::fs::rename(&part, &path).map_err(&doing)?;
-        self.made.push(path);
-        Ok(())
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let create = || openat(CWD, &path, flags, Mode::from_raw_mode(0o644));
+        let file = match create() {
+            Err(Errno::EXIST) => unlink(&path).and_then(|()| create()),
+            result => result,
+        };
+        let file = file.map_err(&doing)?;
+        self.made.push(path.clone());
+        write_all(&file, bytes).map_err(&doing)
+    }
+
+    /// Writes a file again that was written before, over what is in it. The new bytes are no fewer than the old ones.
+    pub fn rewrite(&self, name: &str, bytes: &[u8]) -> Result<(), BootError> {
+        let path = self.run.join(name);
+        openat(CWD, &path, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| write_all(&file, bytes))
+            .map_err(Doing::with("writing", &path))
     }
 
     /// Makes a symbolic link, in the place of one that may be there.
     pub fn link(&mut self, name: &str, target: &str) -> Result<(), BootError> {
         let path = self.run.join(name);
-        let doing = Doing::with("linking", &path);
-        match rustix::fs::unlink(&path) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(doing(errno)),
-        }
-        symlinkat(target, CWD, &path).map_err(doing)?;
+        let create = || symlinkat(target, CWD, &path);
+        let made = match create() {
+            Err(Errno::EXIST) => unlink(&path).and_then(|()| create()),
+            result => result,
+        };
+        made.map_err(Doing::with("linking", &path))?;
         self.made.push(path);
         Ok(())
     }
@@ -93,6 +101,14 @@ impl RunFiles {
             let _ = if is_directory(path) { rustix::fs::rmdir(path) } else { rustix::fs::unlink(path) };
         }
     }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let written = rustix::io::write(file, bytes)?;
+        bytes = &bytes[written..];
+    }
+    Ok(())
 }
 
 fn is_directory(path: &Path) -> bool {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
 
-use crate::evidence::{ReadError, read_limited};
+use crate::evidence::{ReadError, read_file};
 use crate::refusal::Refusal;
 
 /// The most bytes of `policy.conf` or of a key file.
@@ -43,7 +43,7 @@ impl PolicyFiles {
     /// Reads `policy.conf`, `trusted.d` and `revoked.d`. Only `policy.conf` must be there.
     pub fn read(directory: &Path) -> Result<Self, Refusal> {
         let path = directory.join("policy.conf");
-        let conf = match read_file(&path) {
+        let conf = match read_file(&path, FILE_MAX) {
             Ok(conf) => conf,
             Err(ReadError::Os(Errno::NOENT)) => return Err(Refusal::PolicyMissing { path }),
             Err(error) => return Err(Refusal::PolicyUnreadable { path, error: error.to_string() }),
@@ -78,11 +78,5 @@ pub fn read_keys(directory: &Path) -> Result<Vec<KeyFile>, Refusal> {
         }
     }
     paths.sort();
-    Ok(paths.into_iter().map(|path| KeyFile { content: read_file(&path), path }).collect())
-}
-
-/// Non-blocking, so that a fifo among the files is an error and not a wait.
-fn read_file(path: &Path) -> Result<Vec<u8>, ReadError> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    read_limited(openat(CWD, path, flags, Mode::empty())?, FILE_MAX)
+    Ok(paths.into_iter().map(|path| KeyFile { content: read_file(&path, FILE_MAX), path }).collect())
 }

@@ -58,6 +58,15 @@ dracut_gives_up() {
     install_policy "$1"
     rm "$1/usr/lib/ostree-seal/ostree-seal-root"
     gives_up dracut_without_the_program "ostree-seal-root is not installed" os_initramfs "$1" ostree-seal
+    install_program "$1"
+    rm "$1/usr/lib/systemd/system/ostree-seal-root.service"
+    gives_up dracut_without_the_unit "ostree-seal-root is not installed" os_initramfs "$1" ostree-seal
+    install_program "$1"
+    mv "$1"/usr/lib/modules/*/kernel/fs/erofs "$1/erofs-away"
+    chroot "$1" depmod "$(kernel_version "$SUITE")"
+    gives_up dracut_without_erofs "the kernel has no erofs or no overlay module" os_initramfs "$1" ostree-seal
+    mv "$1/erofs-away" "$(echo "$1"/usr/lib/modules/*/kernel/fs)/erofs"
+    chroot "$1" depmod "$(kernel_version "$SUITE")"
 }
 
 # boot NAME SCRIPT: boots the disk with SCRIPT as the test.
@@ -95,7 +104,7 @@ if [ "$SUITE" = sid ]; then # one kernel is enough for other ways to make an ini
 fi
 
 flip_on_disk "$WORK/disk.img" "/$deployment/.ostree.cfs"
-VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=120 boot flipped booted.sh
+VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=900 boot flipped booted.sh
 if grep -q "root refused: /$deployment/.ostree.cfs can't be read" "$WORK/flipped.console"; then
     echo "ok flipped_bit_is_refused_on_the_console"
 else

@@ -9,6 +9,8 @@
 runs_well
 same the_unsealed_release_is_booted unsealed "$(cat /usr/share/release)"
 succeeds state_says_unsealed grep '"mode":"unsealed"' /run/ostree-seal/state.json
+succeeds who_logs_in_reads_unsealed grep 'This system is UNSEALED' /run/motd.d/ostree-seal
+same the_journal_warns 1 "$(journalctl -b -o cat -p warning MESSAGE_ID=0d57efea66fb490f8cf99bfdd36c4edf | grep -c 'root is UNSEALED: .*policy.conf says so')"
 succeeds status_says_unsealed sh -c "ostree-seal status | grep 'running: unsealed'"
 succeeds another/is_pulled pull test/unsealed-2
 succeeds another/is_staged_and_seen stage_and_wait test/unsealed-2
