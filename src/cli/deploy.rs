@@ -14,6 +14,7 @@ use super::{print_json, print_line};
 use crate::deploy::image::UseCache;
 use crate::deploy::place::{Placed, Verity};
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, namespace, staged, verity};
+use crate::refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
 
 /// Make a deployment bootable under its policy, or refuse it before the reboot
@@ -99,19 +100,25 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
         queue_depth: args.queue_depth,
         progress: &bar,
     };
-    let mut reports = Vec::new();
-    let mut result = Ok(());
+    let (mut reports, mut errors) = (Vec::new(), Vec::new());
     for deployment in choose(args, &sysroot)? {
         match seal(args, &lock, &deployment, &request) {
             Ok(outcome) => reports.push(Report::new(&deployment, &outcome)),
-            Err(error) => {
-                result = Err(error);
-                break;
-            }
+            Err(error) => errors.push(error),
         }
     }
     show(args, &reports)?;
-    result
+    last_of(errors)
+}
+
+/// One error for all: a refusal if there is one, since it decides the exit code. The others are told here.
+fn last_of(mut errors: Vec<anyhow::Error>) -> Result<()> {
+    errors.sort_by_key(refused::is_refusal);
+    let last = errors.pop();
+    for error in errors {
+        eprintln!("error: {error:#}");
+    }
+    last.map_or(Ok(()), Err)
 }
 
 fn choose(args: &DeployArgs, sysroot: &Sysroot) -> Result<Vec<Deployment>> {

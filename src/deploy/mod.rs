@@ -37,11 +37,12 @@ pub mod verity; // fs-verity on the objects of a commit
 
 pub mod preflight; // the initramfs's own check
 
-pub mod doctor;
 pub mod namespace; // a writable /sysroot for us alone
-pub mod running; // what the initramfs said of the running root
 pub mod staged; // hold back, let go or withdraw
-pub mod status; // what the next boot will make of each deployment // what stands between a system and its next sealed boot
+
+pub mod doctor; // what stands between a system and its next sealed boot
+pub mod running; // what the initramfs said of the running root
+pub mod status; // what the next boot will make of each deployment
 
 use image::{Known, UseCache};
 use place::{Placed, Verity};
@@ -372,7 +373,7 @@ impl Run<'_> {
             Verity::Now => None,
         };
         if text.is_none() && !place::is_deferred(&self.deployment.directory) {
-            return Ok(());
+            return place::finish_killed_run(self.lock, self.deployment);
         }
         place::change(self.lock, self.deployment, |directory| directory.set_deferred(text))
     }

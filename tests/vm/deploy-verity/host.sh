@@ -1,5 +1,5 @@
 #!/bin/bash
-# A sysroot with one deployment of a few thousand objects, signed, nothing of it verified yet.
+# A sysroot with one deployment of some objects, signed, nothing of it verified yet.
 
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
@@ -13,7 +13,7 @@ cp "$WORK/release.vkey" "$tree/usr/lib/ostree-seal/trusted.d/"
 printf '[seal]\nmode = sealed\nproduct = example.com/os\n' >"$tree/usr/lib/ostree-seal/policy.conf"
 echo ID=test >"$tree/usr/lib/os-release"
 echo kernel >"$tree/usr/lib/modules/6.12/vmlinuz"
-for number in $(seq 300); do
+for number in $(seq 120); do
     mkdir -p "$tree/usr/share/$((number % 17))"
     printf '%s\n' "$number" >"$tree/usr/share/$((number % 17))/small-$number"
     [ "$number" -gt 20 ] || head -c $((number * 9973)) /dev/urandom >"$tree/usr/bin/large-$number"
@@ -56,6 +56,7 @@ cp "$SEAL" "$GUEST/ostree-seal"
 cp "$VM_HELPER" "$GUEST/vm-helper"
 add_closure / "$SEAL" "$GUEST/root"
 add_closure / /usr/bin/chattr "$GUEST/root"
+add_closure / /usr/bin/lsattr "$GUEST/root"
 add_closure / "$(command -v strace)" "$GUEST/root"
 printf 'DISK_SIZE=300M\nVM_TIMEOUT=600\n' >"$WORK/settings"
 chattr -R -f -i "$DISK/ostree/deploy" || true # mke2fs doesn't copy the flag, and nobody could remove the directory
