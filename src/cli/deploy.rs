@@ -11,7 +11,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{print_json, print_line};
-use crate::deploy::image::UseCache;
 use crate::deploy::place::{Placed, Verity};
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, namespace, staged, verity};
 use crate::refused;
@@ -67,10 +66,6 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "N", display_order = 100, default_value_t = verity::DEFAULT_QUEUE_DEPTH)]
     queue_depth: NonZeroUsize,
 
-    /// Read every object, and neither use nor write what earlier runs learned of them (ostree-seal.cache in the repository)
-    #[arg(long, display_order = 102)]
-    no_cache: bool,
-
     /// Which deployment, as `ostree-seal status` counts them; 0 is what boots next
     #[arg(default_value_t = 0)]
     index: usize,
@@ -93,7 +88,6 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
         note: note.transpose()?,
         verity: if args.defer_verity { Verity::Deferred } else { Verity::Now },
         fsck: args.fsck,
-        cache: if args.no_cache { UseCache::Nothing } else { UseCache::Repository },
         threads: args
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),

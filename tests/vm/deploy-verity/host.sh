@@ -44,14 +44,6 @@ commit=$(commit 1)
 ostree admin deploy --sysroot="$DISK" --os=test os >/dev/null
 echo "$commit" >"$GUEST/commit"
 
-# A cache that is whole, and wrong: made of a repository with a damaged object.
-cp -a "$repo" "$WORK/damaged"
-object=$(find "$WORK/damaged/objects" -name '*.file' -size +100k | head -n 1)
-printf x | dd of="$object" bs=1 seek=5000 conv=notrunc status=none
-"$SEAL" digest --repo="$WORK/damaged" os >"$GUEST/wrong-digest"
-cp "$WORK/damaged/ostree-seal.cache" "$GUEST/poisoned.cache"
-rm -rf "$WORK/damaged"
-
 cp "$SEAL" "$GUEST/ostree-seal"
 cp "$VM_HELPER" "$GUEST/vm-helper"
 add_closure / "$SEAL" "$GUEST/root"
