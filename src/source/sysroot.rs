@@ -208,9 +208,16 @@ impl Drop for SysrootLock<'_> {
 }
 
 fn not_locked(error: glib::Error) -> anyhow::Error {
-    let no_permission = error.matches(gio::IOErrorEnum::PermissionDenied);
+    let what_to_do = match error.kind() {
+        Some(gio::IOErrorEnum::PermissionDenied) => Some("this takes root, or the user who owns the sysroot"),
+        Some(gio::IOErrorEnum::ReadOnly) => Some("remount it with `mount -o remount,rw`"),
+        _ => None,
+    };
     let error = anyhow::Error::new(error);
-    if no_permission { error.context("this takes root, or the user who owns the sysroot") } else { error }
+    match what_to_do {
+        Some(what_to_do) => error.context(what_to_do),
+        None => error,
+    }
 }
 
 /// Whether something failed because the user may not do or see it.
