@@ -120,7 +120,7 @@ impl<'a> Emitter<'a> {
         let of = Of { set: inode.set, backing: inode::backing(content) };
         self.plan.xattrs.write_area(self.tree, of, table, out);
         let fields = Fields {
-            format: layout << EROFS_I_DATALAYOUT_BIT | u16::from(inode.extended) << EROFS_I_VERSION_BIT,
+            format: (layout << EROFS_I_DATALAYOUT_BIT) | (u16::from(inode.extended) << EROFS_I_VERSION_BIT),
             icount: icount(out.len() - start - record_size),
             size: stat.stored_size(extent),
             union: stat.stored_union(extent, inode.block, layout),
