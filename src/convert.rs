@@ -31,9 +31,10 @@ pub fn convert(
     load: Load<'_>,
     out: &mut impl Write,
 ) -> anyhow::Result<Converted> {
+    let threads = load.threads;
     source.load_with(commit, load, |loaded| {
         let plan = erofs::plan(&loaded.tree, Versions::default()).context("planning the image")?;
-        erofs::emit(&loaded.tree, &plan, out).context("writing the image")?;
+        erofs::emit(&loaded.tree, &plan, threads, out).context("writing the image")?;
         Ok(Converted {
             inodes: plan.inodes() as u64,
             bytes: plan.image_size(),

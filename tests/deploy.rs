@@ -102,6 +102,43 @@ fn another_image_in_the_deployment_is_replaced() {
 }
 
 #[test]
+fn the_image_that_libostree_wrote_is_kept_if_it_is_the_signed_one() {
+    if !is_root("the_image_that_libostree_wrote_is_kept_if_it_is_the_signed_one") {
+        return;
+    }
+    let system = System::sealable();
+    let deployment = system.only_deployment();
+    set_immutable(&deployment, false);
+    // Byte for byte libostree's, as tests/convert.rs shows.
+    let image = deployment.join(IMAGE);
+    seal(&["convert", &common::repo_arg(&system.repo()), "os", image.to_str().unwrap()]).ok();
+    let before = fs::metadata(&image).unwrap();
+    let report = system.deploy(&["--defer-verity", "--json"]).ok();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report[0]["image"], &report[0]["note"]), (&"kept".into(), &"written".into()), "{report}");
+    let after = fs::metadata(&image).unwrap();
+    assert_eq!((after.ino(), after.mtime_nsec()), (before.ino(), before.mtime_nsec()));
+    assert_eq!(snapshot(&deployment).len(), 3);
+}
+
+#[test]
+fn all_deployments_are_sealed_although_one_is_refused() {
+    if !is_root("all_deployments_are_sealed_although_one_is_refused") {
+        return;
+    }
+    let system = System::sealable();
+    let signed = system.only_deployment();
+    let unsigned = system.commit("2", &system.policy(""));
+    system.deploy_tree();
+    let run = system.deploy(&["--all", "--defer-verity"]);
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("{unsigned}.0")), "{}", run.stderr);
+    assert!(run.stdout.starts_with("1 test 1 ") && run.stdout.lines().count() == 1, "{}", run.stdout);
+    assert_eq!(snapshot(&signed).len(), 3);
+    assert_eq!(snapshot(&system.deployment(&unsigned)).len(), 0);
+}
+
+#[test]
 fn without_verity_nothing_is_changed_and_the_sentence_says_what_to_do() {
     if !is_root("without_verity_nothing_is_changed_and_the_sentence_says_what_to_do") {
         return;
@@ -264,26 +301,6 @@ fn two_runs_at_once_both_succeed() {
         assert_eq!(run.code, Some(0), "{}", run.stderr);
     }
     assert_eq!(snapshot(&system.only_deployment()).len(), 3);
-}
-
-#[test]
-fn a_prune_at_the_same_time_takes_nothing_away() {
-    if !is_root("a_prune_at_the_same_time_takes_nothing_away") {
-        return;
-    }
-    let system = System::sealable();
-    std::thread::scope(|scope| {
-        let prune = scope.spawn(|| {
-            for _ in 0..5 {
-                run_ostree(&["prune", &common::repo_arg(&system.repo()), "--refs-only"]);
-            }
-        });
-        for _ in 0..3 {
-            system.deploy(&["--defer-verity"]).ok();
-        }
-        prune.join().unwrap();
-    });
-    run_ostree(&["fsck", &common::repo_arg(&system.repo())]);
 }
 
 #[test]

@@ -12,7 +12,8 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use common::system::{System, digest_of, is_immutable, set_immutable};
 use common::{Run, is_root, object, repo_arg, run};
@@ -54,12 +55,16 @@ impl Bench {
     }
 
     fn traced(&self, options: &[&str]) -> Run {
+        Run::of(&mut self.traced_command(options))
+    }
+
+    fn traced_command(&self, options: &[&str]) -> Command {
         let inner = self.system.deploy_command(&["--defer-verity", "--threads=1"]);
         let log = self.system.directory.path().join("strace");
         let mut command = Command::new("strace");
         command.args(["-f", "-q", "-o"]).arg(log).args(options).arg("--");
         command.arg(inner.get_program()).args(inner.get_args());
-        Run::of(&mut command)
+        command
     }
 
     /// Each call that a whole run makes, as name and number: strace counts each name and each thread by itself.
@@ -169,6 +174,44 @@ fn an_error_of_any_call_is_told_and_leaves_nothing_half() {
     }
     assert!(told > 10, "{told} errors were told");
     println!("told of {told} errors");
+}
+
+/// Waits until the program under strace has begun the image: it has an unnamed file in the deployment open.
+fn wait_for_image(strace: u32, deployment: &Path) {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap();
+        let fds = children.split_whitespace().flat_map(|child| fs::read_dir(format!("/proc/{child}/fd")));
+        let mut open = fds.flatten().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
+        if open.any(|path| path.parent() == Some(deployment)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the image was not begun");
+}
+
+#[test]
+fn no_prune_can_run_while_an_image_is_made() {
+    if !can_run("no_prune_can_run_while_an_image_is_made") {
+        return;
+    }
+    let bench = Bench::new();
+    let repo = repo_arg(&bench.system.repo());
+    run("ostree", &[&repo, "config", "set", "core.lock-timeout-secs", "0"]);
+    let prune = || Run::of(Command::new("ostree").args([repo.as_str(), "prune", "--refs-only"]));
+    // The image waits for the disk for some seconds.
+    let slow = ["-e", "trace=fsync", "-e", "inject=fsync:delay_enter=5000000:when=1"];
+    let mut deploy = bench.traced_command(&slow).stdout(Stdio::null()).spawn().unwrap();
+    wait_for_image(deploy.id(), &bench.deployment);
+    let refused = prune();
+    assert!(refused.stderr.contains("Locking repo exclusive failed"), "{refused:?}");
+    assert!(deploy.try_wait().unwrap().is_none(), "it was over before the prune");
+    assert_eq!(deploy.wait().unwrap().code(), Some(0));
+    assert_eq!(files(&bench.deployment), bench.whole);
+    prune().ok();
+    run("ostree", &[&repo, "fsck"]);
+    bench.check("pruned");
 }
 
 #[test]

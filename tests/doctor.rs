@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::system::System;
-use common::{Run, is_root, object, program, run};
+use common::{Run, is_root, object, program, run, seal};
 use ostree_seal::signing::PrivateKey;
 use serde_json::Value;
 
@@ -387,8 +387,13 @@ fn doctor_says_which_units_do_not_guard_updates() {
 }
 
 #[test]
-fn doctor_reads_a_unified_kernel_image_made_for_the_deployment() {
-    if !is_root("doctor_reads_a_unified_kernel_image_made_for_the_deployment") {
+fn doctor_reads_a_unified_kernel_image_that_objcopy_made() {
+    const NAME: &str = "doctor_reads_a_unified_kernel_image_that_objcopy_made";
+    if cfg!(not(target_arch = "x86_64")) {
+        println!("SKIP {NAME}: makes a program for x86-64");
+        return;
+    }
+    if !is_root(NAME) {
         return;
     }
     let patient = Patient::new();
@@ -399,35 +404,34 @@ fn doctor_reads_a_unified_kernel_image_made_for_the_deployment() {
     let target = text.split_whitespace().find(|word| word.starts_with("ostree=")).unwrap();
     // The boot entry's initramfs is no longer asked.
     fs::write(patient.booted_initramfs(), "no cpio").unwrap();
-    let image = unified(&[(".cmdline", target), (".initrd", &cpio(&initramfs(&patient.system)))]);
+    let initrd = cpio(&initramfs(&patient.system));
+    let image = unified(patient.system.directory.path(), target, &initrd);
     fs::write(esp.join("os.efi"), &image).unwrap();
     patient.examine().assert("initramfs", "fine", "os.efi can be read");
     patient.examine().assert("program", "fine", "");
-    fs::write(esp.join("os.efi"), &image[..image.len() - 600]).unwrap();
-    patient.examine().assert("initramfs", "problem", "");
+    patient.examine().assert("policy", "fine", "os.efi:/usr/lib/ostree-seal/policy.conf");
+    let other = unified(patient.system.directory.path(), "ostree=/ostree/boot.1/other/0/0", "");
+    fs::write(esp.join("os.efi"), &other).unwrap();
+    patient.examine().assert("initramfs", "problem", "neither cpio nor a known compression");
+    let start = image.windows(initrd.len()).position(|part| part == initrd.as_bytes()).unwrap();
+    fs::write(esp.join("os.efi"), &image[..start + 600]).unwrap();
+    patient.examine().assert("initramfs", "problem", "section .initrd");
 }
 
-/// An EFI program with these sections.
-fn unified(sections: &[(&str, &str)]) -> Vec<u8> {
-    let mut image = vec![0; 0x80];
-    image[..2].copy_from_slice(b"MZ");
-    image[0x3c] = 0x80;
-    image.extend(b"PE\0\0\x64\x86");
-    image.extend(u16::try_from(sections.len()).unwrap().to_le_bytes());
-    image.extend([0; 16]);
-    let mut start = image.len() + 40 * sections.len();
-    for (name, content) in sections {
-        let mut field = [0; 8];
-        field[..name.len()].copy_from_slice(name.as_bytes());
-        image.extend(field);
-        for number in [content.len(), 0, content.len(), start] {
-            image.extend(u32::try_from(number).unwrap().to_le_bytes());
-        }
-        image.extend([0; 16]);
-        start += content.len();
-    }
-    sections.iter().for_each(|(_, content)| image.extend(content.as_bytes()));
-    image
+/// A unified kernel image as it is made by hand: sections that objcopy adds to an EFI program.
+fn unified(directory: &Path, cmdline: &str, initrd: &str) -> Vec<u8> {
+    const SCRIPT: &str = r#"
+        cd "$1"
+        echo 'int _start(void) { return 0; }' >stub.c
+        cc -fPIC -nostdlib -shared -o stub.so stub.c
+        objcopy --output-target=efi-app-x86_64 stub.so stub.efi
+        objcopy --add-section .cmdline=cmdline --change-section-vma .cmdline=0x30000 \
+            --add-section .initrd=initrd --change-section-vma .initrd=0x3000000 stub.efi os.efi
+    "#;
+    fs::write(directory.join("cmdline"), format!("{cmdline}\n")).unwrap();
+    fs::write(directory.join("initrd"), initrd).unwrap();
+    run("sh", &["-ec", SCRIPT, "sh", directory.to_str().unwrap()]);
+    fs::read(directory.join("os.efi")).unwrap()
 }
 
 #[test]
@@ -471,4 +475,16 @@ fn doctor_ends_with_1_where_something_could_not_be_checked() {
     diagnosis.assert("policy", "warning", "unsealed");
     assert_eq!(diagnosis.code, Some(1), "{:#?}", diagnosis.findings);
     assert!(diagnosis.stderr.contains("could not be checked"), "{}", diagnosis.stderr);
+}
+
+#[test]
+fn a_directory_without_a_system_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let sysroot = format!("--sysroot={}", directory.path().display());
+    for command in ["doctor", "status"] {
+        let run = seal(&[command, &sysroot]);
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert!(run.stderr.contains("it has no ostree/repo, so it's no OSTree system"), "{}", run.stderr);
+        assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+    }
 }

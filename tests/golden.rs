@@ -7,6 +7,7 @@
 )]
 
 use std::io::Read;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use ostree_seal::dump;
@@ -18,7 +19,7 @@ fn image(text: &[u8], versions: Versions) -> Vec<u8> {
     let tree = dump::parse(text).unwrap();
     let plan = erofs::plan(&tree, versions).unwrap();
     let mut image = Vec::new();
-    erofs::emit(&tree, &plan, &mut image).unwrap();
+    erofs::emit(&tree, &plan, NonZeroUsize::MIN, &mut image).unwrap();
     assert_eq!(image.len() as u64, plan.image_size());
     image
 }

@@ -9,6 +9,7 @@
 mod common;
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -22,7 +23,7 @@ const WHITEOUT: &str = "/ 4096 40755 2 0 0 0 1.0 - - -\n/w 0 20644 1 0 0 0 1.0 -
 fn image(text: &str, versions: Versions) -> Vec<u8> {
     let tree = dump::parse(text.as_bytes()).unwrap();
     let mut image = Vec::new();
-    erofs::emit(&tree, &erofs::plan(&tree, versions).unwrap(), &mut image).unwrap();
+    erofs::emit(&tree, &erofs::plan(&tree, versions).unwrap(), NonZeroUsize::MIN, &mut image).unwrap();
     image
 }
 

@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use common::dumps::{self, Loss};
@@ -44,7 +45,7 @@ fn ours(text: &[u8], versions: Versions) -> Vec<u8> {
     let tree = dump::parse(text).unwrap();
     let plan = erofs::plan(&tree, versions).unwrap();
     let mut image = Vec::new();
-    erofs::emit(&tree, &plan, &mut image).unwrap();
+    erofs::emit(&tree, &plan, NonZeroUsize::MIN, &mut image).unwrap();
     image
 }
 

@@ -8,6 +8,8 @@
 
 mod common;
 
+use std::num::NonZeroUsize;
+
 use common::dumps::{self, Loss};
 use ostree_seal::dump;
 use ostree_seal::erofs::{self, Versions};
@@ -21,7 +23,7 @@ const VERSIONS: [Versions; 3] =
 fn image(tree: &Tree, versions: Versions) -> Vec<u8> {
     let plan = erofs::plan(tree, versions).unwrap();
     let mut image = Vec::new();
-    erofs::emit(tree, &plan, &mut image).unwrap();
+    erofs::emit(tree, &plan, NonZeroUsize::MIN, &mut image).unwrap();
     assert_eq!(image.len() as u64, plan.image_size());
     image
 }

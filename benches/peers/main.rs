@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 
 mod commits; // the commits that are measured
-mod floor; // the limit: reading and hashing alone
+mod floor; // the limit: reading and hashing, and nothing else
 mod measure; // one run of one program: time, processor time, peak memory
 mod report; // table, JSON, chart
 mod rng; // the same commits on every machine
@@ -45,9 +45,9 @@ fn run() -> anyhow::Result<()> {
     if arguments.first().is_some_and(|argument| argument == measure::HELPER) {
         return measure::helper(&arguments.split_off(1));
     }
-    if let [argument, repo] = arguments.as_slice() {
+    if let [argument, work, repo] = arguments.as_slice() {
         if argument == floor::PROGRAM {
-            return floor::run(repo.as_ref());
+            return floor::run(work, repo.as_ref());
         }
     }
     let options = Options::parse(&arguments)?;

@@ -66,6 +66,7 @@ fn measure_work(
     for round in 0..rounds {
         for (contender, row) in contenders.iter().zip(&mut rows) {
             (contender.prepare)().with_context(|| format!("preparing {}", contender.program))?;
+            floor::warm(&repo.path)?;
             let run = measure::run(&contender.command)?;
             eprintln!("{} {work}, round {round}: {} {:.3} s", row.set, row.program, run.seconds);
             row.runs.push(run);
@@ -142,18 +143,29 @@ impl Place {
 
 fn all_read(place: &Place, tools: &Tools) -> Vec<Contender> {
     let ours = place.convert(tools, "base", "base.ours", &"--no-cache".into());
-    let mut contenders = vec![
-        Contender { program: "ostree-seal convert", command: ours, prepare: nothing() },
-        Contender { program: floor::NAME, command: floor::command(&place.repo), prepare: nothing() },
-    ];
+    let image = place.work.join("base.ours");
+    let mut contenders = vec![Contender {
+        program: "ostree-seal convert",
+        command: ours,
+        prepare: Box::new(move || remove_if_there(&image)),
+    }];
+    contenders.extend(floor::WORKS.map(|work| Contender {
+        program: work,
+        command: floor::command(work, &place.repo),
+        prepare: nothing(),
+    }));
     contenders.extend(place.checkout(tools, "--composefs", "base", "base.ostree"));
     contenders
 }
 
 fn nothing_new(place: &Place, tools: &Tools) -> Vec<Contender> {
     let ours = place.convert(tools, "base", "base.cached", &place.cache("base.cache"));
-    let mut contenders =
-        vec![Contender { program: "ostree-seal convert", command: ours, prepare: nothing() }];
+    let image = place.work.join("base.cached");
+    let mut contenders = vec![Contender {
+        program: "ostree-seal convert",
+        command: ours,
+        prepare: Box::new(move || remove_if_there(&image)),
+    }];
     contenders.extend(place.checkout(tools, "--composefs", "base", "base.ostree"));
     contenders.extend(place.checkout(tools, "--composefs-noverity", "base", "base.noverity"));
     contenders
@@ -162,7 +174,11 @@ fn nothing_new(place: &Place, tools: &Tools) -> Vec<Contender> {
 fn one_percent_new(place: &Place, tools: &Tools) -> Vec<Contender> {
     let ours = place.convert(tools, "update", "update.ours", &place.cache("update.cache"));
     let (base, update) = (place.work.join("base.cache"), place.work.join("update.cache"));
-    let prepare = Box::new(move || fs::copy(&base, &update).map(drop).context("copying the cache"));
+    let image = place.work.join("update.ours");
+    let prepare = Box::new(move || {
+        remove_if_there(&image)?;
+        fs::copy(&base, &update).map(drop).context("copying the cache")
+    });
     let mut contenders = vec![Contender { program: "ostree-seal convert", command: ours, prepare }];
     contenders.extend(place.checkout(tools, "--composefs", "update", "update.ostree"));
     contenders

@@ -10,7 +10,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(tree) = dump::parse(text) else { return };
     let Ok(plan) = erofs::plan(&tree, Versions::default()) else { return };
     let mut image = Vec::new();
-    erofs::emit(&tree, &plan, &mut image).expect("a vector takes everything");
+    erofs::emit(&tree, &plan, std::num::NonZeroUsize::MIN, &mut image).expect("a vector takes everything");
     assert_eq!(image.len() as u64, plan.image_size());
     let again = erofs::read(&image).expect("our own image is readable");
     dump::print(&again, &mut std::io::sink()).expect("a sink takes everything");

@@ -12,10 +12,10 @@ fuzz_target!(|image: &[u8]| {
     dump::print(&tree, &mut text).expect("a vector takes everything");
     let Ok(plan) = erofs::plan(&tree, Versions::default()) else { return };
     let mut first = Vec::new();
-    erofs::emit(&tree, &plan, &mut first).expect("a vector takes everything");
+    erofs::emit(&tree, &plan, std::num::NonZeroUsize::MIN, &mut first).expect("a vector takes everything");
     let again = dump::parse(text.as_slice()).expect("our own dump is readable");
     let plan = erofs::plan(&again, Versions::default()).expect("it can be planned like the tree before");
     let mut second = Vec::new();
-    erofs::emit(&again, &plan, &mut second).expect("a vector takes everything");
+    erofs::emit(&again, &plan, std::num::NonZeroUsize::MIN, &mut second).expect("a vector takes everything");
     assert!(first == second, "the dump makes another image");
 });

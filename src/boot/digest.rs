@@ -39,7 +39,7 @@ pub(crate) fn lower_hex(hex: &[u8], bytes: &mut [u8]) -> Result<(), ParseDigestE
             b'a'..=b'f' => digit - b'a' + 10,
             _ => return Err(ParseDigestError::NotLowerHex(position)),
         };
-        bytes[position / 2] = bytes[position / 2] << 4 | value;
+        bytes[position / 2] = (bytes[position / 2] << 4) | value;
     }
     Ok(())
 }

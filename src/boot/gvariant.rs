@@ -195,7 +195,7 @@ fn offset_width(size: usize) -> usize {
 fn read_offset(bytes: &[u8], at: usize, width: usize) -> Result<usize, GVariantError> {
     let end = at.checked_add(width).ok_or(GVariantError::Offset)?;
     let offset = bytes.get(at..end).ok_or(GVariantError::Offset)?;
-    let value = offset.iter().rev().fold(0, |value: u64, byte| value << 8 | u64::from(*byte));
+    let value = offset.iter().rev().fold(0, |value: u64, byte| (value << 8) | u64::from(*byte));
     usize::try_from(value).map_err(|_| GVariantError::Offset)
 }
 

@@ -11,9 +11,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{print_json, print_line};
-use crate::deploy::image::UseCache;
 use crate::deploy::place::{Placed, Verity};
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, namespace, staged, verity};
+use crate::refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
 
 /// Make a deployment bootable under its policy, or refuse it before the reboot
@@ -66,10 +66,6 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "N", display_order = 100, default_value_t = verity::DEFAULT_QUEUE_DEPTH)]
     queue_depth: NonZeroUsize,
 
-    /// Read every object, and neither use nor write what earlier runs learned of them (ostree-seal.cache in the repository)
-    #[arg(long, display_order = 102)]
-    no_cache: bool,
-
     /// Which deployment, as `ostree-seal status` counts them; 0 is what boots next
     #[arg(default_value_t = 0)]
     index: usize,
@@ -92,26 +88,31 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
         note: note.transpose()?,
         verity: if args.defer_verity { Verity::Deferred } else { Verity::Now },
         fsck: args.fsck,
-        cache: if args.no_cache { UseCache::Nothing } else { UseCache::Repository },
         threads: args
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
         queue_depth: args.queue_depth,
         progress: &bar,
     };
-    let mut reports = Vec::new();
-    let mut result = Ok(());
+    let (mut reports, mut errors) = (Vec::new(), Vec::new());
     for deployment in choose(args, &sysroot)? {
         match seal(args, &lock, &deployment, &request) {
             Ok(outcome) => reports.push(Report::new(&deployment, &outcome)),
-            Err(error) => {
-                result = Err(error);
-                break;
-            }
+            Err(error) => errors.push(error),
         }
     }
     show(args, &reports)?;
-    result
+    last_of(errors)
+}
+
+/// One error for all: a refusal if there is one, since it decides the exit code. The others are told here.
+fn last_of(mut errors: Vec<anyhow::Error>) -> Result<()> {
+    errors.sort_by_key(refused::is_refusal);
+    let last = errors.pop();
+    for error in errors {
+        eprintln!("error: {error:#}");
+    }
+    last.map_or(Ok(()), Err)
 }
 
 fn choose(args: &DeployArgs, sysroot: &Sysroot) -> Result<Vec<Deployment>> {

@@ -10,6 +10,7 @@ use clap::Args;
 use fn_error_context::context;
 use serde::Serialize;
 
+use super::commit::all_threads;
 use super::{print_json, print_line};
 use crate::dump;
 use crate::erofs::{self, Plan, Versions};
@@ -66,7 +67,8 @@ pub(super) fn run(args: &MkImageArgs) -> anyhow::Result<()> {
     }
     let (plan, written) = output::write_image(&args.image, |out| {
         let (tree, plan) = plan(args)?;
-        erofs::emit(&tree, &plan, out).with_context(|| format!("writing {}", args.image.display()))?;
+        erofs::emit(&tree, &plan, all_threads(), out)
+            .with_context(|| format!("writing {}", args.image.display()))?;
         Ok(plan)
     })?;
     if !args.json {
@@ -92,7 +94,7 @@ fn to_stdout(args: &MkImageArgs) -> anyhow::Result<()> {
         "an image is no text: redirect stdout, or give IMAGE another name than -"
     );
     let (tree, plan) = plan(args)?;
-    erofs::emit(&tree, &plan, &mut io::stdout().lock()).context("writing the image to stdout")
+    erofs::emit(&tree, &plan, all_threads(), &mut io::stdout().lock()).context("writing the image to stdout")
 }
 
 fn plan(args: &MkImageArgs) -> anyhow::Result<(Tree, Plan)> {

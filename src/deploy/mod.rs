@@ -20,9 +20,9 @@ use ostree_seal_root::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 
 use crate::convert::check_promise;
-use crate::refused::{Refused, is_refusal};
+use crate::refused::Refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
-use crate::source::{Checksum, Commit, Source};
+use crate::source::{Checksum, Commit, Load, NoCache, Source};
 use crate::tree::Tree;
 
 pub mod filesystem; // which file systems can hold a sealed deployment
@@ -37,13 +37,13 @@ pub mod verity; // fs-verity on the objects of a commit
 
 pub mod preflight; // the initramfs's own check
 
-pub mod doctor;
 pub mod namespace; // a writable /sysroot for us alone
-pub mod running; // what the initramfs said of the running root
 pub mod staged; // hold back, let go or withdraw
-pub mod status; // what the next boot will make of each deployment // what stands between a system and its next sealed boot
 
-use image::{Known, UseCache};
+pub mod doctor; // what stands between a system and its next sealed boot
+pub mod running; // what the initramfs said of the running root
+pub mod status; // what the next boot will make of each deployment
+
 use place::{Placed, Verity};
 use trust::{Origin, Trust};
 use verity::{Pass, SealedObjects};
@@ -56,8 +56,6 @@ pub struct Request<'a> {
     pub verity: Verity,
     /// Whether each object's content is compared with its checksum first.
     pub fsck: bool,
-    /// Whether what earlier conversions learned of objects is used where the kernel measures them afterwards.
-    pub cache: UseCache,
     /// Threads that read and hash.
     pub threads: NonZeroUsize,
     /// Threads that wait for the disk while fs-verity is switched on.
@@ -247,7 +245,8 @@ impl Run<'_> {
         Ok(Placement { image: Placed::Kept, note, objects })
     }
 
-    /// Switches fs-verity on first, so that the image is made of digests that the kernel measures.
+    /// Switches fs-verity on first, so that the image is made of digests that the kernel measures: content is read once,
+    /// by the kernel, and what earlier conversions learned of objects would spare next to nothing.
     fn make(&self, from: &Ingredients<'_>) -> Result<Placement> {
         let Ingredients { source, commit, .. } = *from;
         let objects = match self.request.verity {
@@ -257,40 +256,24 @@ impl Run<'_> {
             }
             Verity::Deferred => None,
         };
-        let repository = self.sysroot().repository();
-        // Without fs-verity nobody measures the objects, so all of them have to be read.
-        let choice = match self.request.verity {
-            Verity::Now => self.request.cache,
-            Verity::Deferred => UseCache::Nothing,
-        };
-        let mut known = Known::open(&repository, source, choice);
-        let mut made = self.make_image(from, &known);
-        let refused = match &made {
-            Ok(placed) => placed.is_err(),
-            Err(error) => is_refusal(error),
-        };
-        if refused && known.was_used() {
-            Known::forget(&repository);
-            known = Known::open(&repository, source, choice);
-            made = self.make_image(from, &known);
-        }
-        let image = match made? {
+        let image = match self.make_image(from)? {
             Ok(image) => image,
             Err(found) => return Err(self.other_digest(source, commit, from.signed.expected, found)),
         };
-        known.keep(source);
         let note = self.place_note(from.signed)?;
         Ok(Placement { image, note, objects })
     }
 
     /// Makes the image, sees to it that the objects are those that it names, and puts it in its place. The inner error is
     /// the digest that it has instead of the one that was signed.
-    fn make_image(&self, from: &Ingredients<'_>, known: &Known) -> Result<Result<Placed, Digest>> {
+    fn make_image(&self, from: &Ingredients<'_>) -> Result<Result<Placed, Digest>> {
         self.request.progress.begin(Step::Convert, 0);
-        let loaded = image::load(from.source, from.commit, self.request.threads, known);
+        let load = Load { threads: self.request.threads, cache: &NoCache, progress: &mut () };
+        let loaded = from.source.load(from.commit, load);
         self.request.progress.end();
         let loaded = loaded?;
-        if self.request.verity == Verity::Now && (loaded.work.hashed > 0 || known.was_used()) {
+        // An object that somebody has put there since; the kernel has measured all others.
+        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
             self.pass(Step::Measure, from.directory, &objects::of_tree(&loaded.tree))?;
         }
         self.place_image(&loaded.tree, from.signed.expected)
@@ -352,7 +335,7 @@ impl Run<'_> {
             Some(found) if found == expected => directory.keep_image(expected, self.request.verity).map(Ok),
             _ => {
                 let path = self.deployment.directory.join(IMAGE_NAME);
-                image::write(tree, &path, expected, self.request.verity)
+                image::write(tree, &path, expected, self.request.verity, self.request.threads)
             }
         })
     }
@@ -372,7 +355,7 @@ impl Run<'_> {
             Verity::Now => None,
         };
         if text.is_none() && !place::is_deferred(&self.deployment.directory) {
-            return Ok(());
+            return place::finish_killed_run(self.lock, self.deployment);
         }
         place::change(self.lock, self.deployment, |directory| directory.set_deferred(text))
     }

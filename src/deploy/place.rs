@@ -14,7 +14,7 @@ use ostree_seal_root::digest::Digest;
 use ostree_seal_root::evidence::NOTE_FILE;
 use ostree_seal_root::note::NOTE_MAX;
 use ostree_seal_root::verity::{self, MeasureError};
-use rustix::fs::{self, AtFlags, Mode, OFlags};
+use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::merkle::FileHasher;
@@ -72,6 +72,17 @@ pub fn change<T>(
     let value = result?;
     restored?;
     Ok(value)
+}
+
+/// Makes a finalized deployment immutable again that a killed run left changeable, when all else in it was done.
+pub fn finish_killed_run(lock: &SysrootLock<'_>, deployment: &Deployment) -> Result<()> {
+    let directory = Directory::open(&deployment.directory)?;
+    // A file system that knows no flags has nothing to put back.
+    let changeable = fs::ioctl_getflags(&directory).is_ok_and(|flags| !flags.contains(IFlags::IMMUTABLE));
+    if deployment.staged || keeps_deployments_mutable() || !changeable {
+        return Ok(());
+    }
+    change(lock, deployment, |_| Ok(()))
 }
 
 /// libostree's own switch for developers.

@@ -20,7 +20,7 @@ pub(super) fn unescape<'a>(field: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&
             [b'n', ..] => (b'\n', 2),
             [b'r', ..] => (b'\r', 2),
             [b't', ..] => (b'\t', 2),
-            [b'x', high, low, ..] => (hex(*high)? << 4 | hex(*low)?, 4),
+            [b'x', high, low, ..] => ((hex(*high)? << 4) | hex(*low)?, 4),
             _ => return Err(BadEscape),
         };
         buffer.push(byte);

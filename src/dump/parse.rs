@@ -340,7 +340,7 @@ fn digest(field: &[u8]) -> FieldResult<Option<Digest>> {
     let digits: &[u8; 64] = field.try_into().map_err(|_| bad())?;
     let mut digest = [0; 32];
     for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = hex(pair[0]).map_err(|_| bad())? << 4 | hex(pair[1]).map_err(|_| bad())?;
+        *byte = (hex(pair[0]).map_err(|_| bad())? << 4) | hex(pair[1]).map_err(|_| bad())?;
     }
     Ok(Some(Digest(digest)))
 }
@@ -365,7 +365,7 @@ fn narrow(text: &[u8], field: Field) -> FieldResult<u32> {
 
 fn octal(text: &[u8]) -> FieldResult<u32> {
     let digits = text.iter().try_fold(0_u32, |number, digit| match digit {
-        b'0'..=b'7' if number >> 29 == 0 => Some(number << 3 | u32::from(digit - b'0')),
+        b'0'..=b'7' if number >> 29 == 0 => Some((number << 3) | u32::from(digit - b'0')),
         _ => None,
     });
     let number = digits.filter(|_| !text.is_empty());

@@ -1,5 +1,7 @@
 //! The plan: the place of everything in an image, before its first byte is written. README.md, "Layout".
 
+use std::ops::Range;
+
 use super::directory::Target;
 use super::error::{PlanError, PlanErrorKind};
 use super::format::{
@@ -72,6 +74,11 @@ impl Inode {
             Source::Node => tree[self.node].content,
             Source::RootWhiteout => Content::Special,
         }
+    }
+
+    /// Where in the image its record begins.
+    pub(super) fn start(&self) -> u64 {
+        u64::from(self.nid) * SLOT_SIZE
     }
 
     /// `EROFS_FT_*`.
@@ -152,6 +159,13 @@ impl Plan {
     /// The version chosen.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// These inodes, each with its place.
+    pub(super) fn numbered(&self, range: Range<usize>) -> impl Iterator<Item = (u32, &Inode)> {
+        // The plan has no more inodes than 32 bits can number.
+        let first = u32::try_from(range.start).unwrap_or(u32::MAX);
+        (first..).zip(&self.inodes[range])
     }
 
     /// The inode of what a name in the directory at `place` names.

@@ -10,17 +10,18 @@ mod inode; // what one inode says of its node
 mod layout; // the plan: the place of everything
 mod order; // which inodes there are, in which order
 mod overlay; // what overlayfs finds, and what is hidden from it
+mod pieces; // the image in pieces, made by several threads
 mod reader; // bytes to a tree
 mod sets; // the final xattrs of each inode
 mod sharing; // which xattrs are shared, for dumps
-mod writer; // a plan's bytes
+mod writer; // a piece of a plan's bytes
 mod xattrs; // shared xattrs, and the bytes of all
 
 pub use error::{PlanError, PlanErrorKind};
 pub use layout::{Plan, Versions, plan};
+pub use pieces::emit;
 pub use reader::{ReadError, ReadErrorKind, read, version};
 pub use sharing::Sharing;
-pub use writer::emit;
 
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,6 @@
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+
 use super::format::SLOT_LEN;
 use super::order::Source;
 use super::{PlanError, PlanErrorKind, ReadErrorKind, Versions, emit, plan, read, version};
@@ -21,7 +24,7 @@ fn image(text: &str) -> Vec<u8> {
     let tree = dump::parse(text.as_bytes()).unwrap();
     let plan = plan(&tree, Versions::default()).unwrap();
     let mut image = Vec::new();
-    emit(&tree, &plan, &mut image).unwrap();
+    emit(&tree, &plan, NonZeroUsize::MIN, &mut image).unwrap();
     image
 }
 
@@ -131,8 +134,37 @@ fn whiteouts_alone_raise_the_version_and_only_if_they_may() {
 fn a_writer_that_fails_stops_the_emission() {
     let tree = dump::parse(SMALL.as_bytes()).unwrap();
     let plan = plan(&tree, Versions::default()).unwrap();
-    let mut room = [0; 100];
-    assert!(emit(&tree, &plan, &mut room.as_mut_slice()).is_err());
+    for threads in [1, 4].map(|threads| NonZeroUsize::new(threads).unwrap()) {
+        let mut room = [0; 100];
+        assert!(emit(&tree, &plan, threads, &mut room.as_mut_slice()).is_err());
+    }
+}
+
+#[test]
+fn the_number_of_threads_that_emit_changes_no_byte() {
+    // Inodes, shared xattrs and blocks of several pieces each.
+    let mut text = "/ 4096 40755 2 0 0 0 1.0 - - -\n".to_owned();
+    for directory in 0..100 {
+        writeln!(text, "/{directory} 4096 40755 2 0 0 0 1.0 - - -").unwrap();
+        for file in 0..300 {
+            let (name, value) = ("n".repeat(20 + file % 30), "v".repeat(file % 50));
+            writeln!(text, "/{directory}/{file}{name} 9 100644 1 0 0 0 1.0 {file:02}/x - - user.a={value}")
+                .unwrap();
+        }
+    }
+    let tree = dump::parse(text.as_bytes()).unwrap();
+    let plan = plan(&tree, Versions::default()).unwrap();
+    let emitted = |threads| {
+        let mut image = Vec::new();
+        emit(&tree, &plan, NonZeroUsize::new(threads).unwrap(), &mut image).unwrap();
+        image
+    };
+    let alone = emitted(1);
+    assert_eq!(alone.len() as u64, plan.image_size());
+    assert!(alone.len() > 2_000_000, "{}", alone.len());
+    for threads in [2, 3, 7, 1000] {
+        assert!(emitted(threads) == alone, "{threads} threads");
+    }
 }
 
 #[test]

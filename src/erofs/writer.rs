@@ -1,6 +1,7 @@
-//! A plan's bytes, from the first to the last. Nothing is decided here. README.md, "Emission".
+//! A piece of a plan's bytes. Nothing is decided here. README.md, "Emission".
 
-use std::io::{self, Write};
+use std::io;
+use std::ops::Range;
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I64, U16, U32, U64};
@@ -10,47 +11,49 @@ use super::format::{
     BLOCK_BITS, BLOCK_LEN, BLOCK_SIZE, ComposefsHeader, Dirent, EROFS_FEATURE_COMPAT_MTIME,
     EROFS_FEATURE_COMPAT_XATTR_FILTER, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_NULL_ADDR,
     EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, InodeCompact, InodeExtended, LCFS_EROFS_FLAGS_HAS_ACL,
-    LCFS_EROFS_MAGIC, LCFS_EROFS_VERSION, SLOT_SIZE, SuperBlock, XattrIbodyHeader,
+    LCFS_EROFS_MAGIC, LCFS_EROFS_VERSION, SuperBlock, XattrIbodyHeader,
 };
 use super::inode::{self, Extent, Stat};
 use super::layout::{Inode, Plan};
+use super::pieces::{Part, Piece};
 use super::xattrs::Of;
 use crate::tree::{Content, DirectoryId, Tree};
 
-/// Bytes that are gathered before the caller's writer gets them.
-const BUFFER_SIZE: usize = 256 * 1024;
-
-/// Writes the image of a tree. The caller's writer gets large pieces in order, [`Plan::image_size`] bytes in all.
-pub fn emit(tree: &Tree, plan: &Plan, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
-    let mut emitter = Emitter {
-        tree,
-        plan,
-        out: Buffered { bytes: Vec::with_capacity(BUFFER_SIZE + 64 * 1024), flushed: 0, out },
-        names: Vec::new(),
-    };
-    emitter.headers()?;
-    emitter.inodes()?;
-    emitter.shared_xattrs()?;
-    emitter.blocks()?;
-    emitter.out.flush()
-}
-
-struct Emitter<'a, W: Write + ?Sized> {
+/// Makes pieces of an image.
+pub(super) struct Emitter<'a> {
     tree: &'a Tree,
     plan: &'a Plan,
-    out: Buffered<'a, W>,
+    out: Buffer,
     /// The names of one directory block.
     names: Vec<(&'a [u8], Target)>,
 }
 
-/// Which part of an inode's content.
+/// Which share of an inode's content.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Share {
     Blocks,
     Tail,
 }
 
-impl<W: Write + ?Sized> Emitter<'_, W> {
+impl<'a> Emitter<'a> {
+    pub(super) fn new(tree: &'a Tree, plan: &'a Plan) -> Self {
+        Self { tree, plan, out: Buffer::default(), names: Vec::new() }
+    }
+
+    /// The bytes of a piece, in place of what is in `bytes`.
+    pub(super) fn piece(&mut self, piece: &Piece, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        self.out = Buffer { bytes, start: piece.start };
+        self.out.bytes.clear();
+        match &piece.part {
+            Part::Headers => self.headers()?,
+            Part::Inodes(range) => self.inodes(range.clone())?,
+            Part::SharedXattrs => self.shared_xattrs(),
+            Part::Blocks(range) => self.blocks(range.clone())?,
+        }
+        self.out.pad_to(piece.end)?;
+        Ok(std::mem::take(&mut self.out.bytes))
+    }
+
     fn headers(&mut self) -> io::Result<()> {
         let plan = self.plan;
         let header = ComposefsHeader {
@@ -92,17 +95,16 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
         Ok(())
     }
 
-    fn inodes(&mut self) -> io::Result<()> {
+    fn inodes(&mut self, range: Range<usize>) -> io::Result<()> {
         let table = place_in_block(self.plan.inodes_end);
-        for (place, inode) in (0..).zip(&self.plan.inodes) {
-            self.out.pad_to(u64::from(inode.nid) * SLOT_SIZE)?;
+        for (place, inode) in self.plan.numbered(range) {
+            self.out.pad_to(inode.start())?;
             self.inode(place, inode, table);
             if inode.tail > 0 {
-                self.content(place, inode, Part::Tail)?;
+                self.content(place, inode, Share::Tail)?;
             }
-            self.out.flush_if_full()?;
         }
-        self.out.pad_to(self.plan.inodes_end)
+        Ok(())
     }
 
     /// The inode and its xattr area. The record comes first, but says how long the area is.
@@ -118,7 +120,7 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
         let of = Of { set: inode.set, backing: inode::backing(content) };
         self.plan.xattrs.write_area(self.tree, of, table, out);
         let fields = Fields {
-            format: layout << EROFS_I_DATALAYOUT_BIT | u16::from(inode.extended) << EROFS_I_VERSION_BIT,
+            format: (layout << EROFS_I_DATALAYOUT_BIT) | (u16::from(inode.extended) << EROFS_I_VERSION_BIT),
             icount: icount(out.len() - start - record_size),
             size: stat.stored_size(extent),
             union: stat.stored_union(extent, inode.block, layout),
@@ -132,33 +134,30 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
         }
     }
 
-    fn shared_xattrs(&mut self) -> io::Result<()> {
+    fn shared_xattrs(&mut self) {
         for number in 0..self.plan.xattrs.table_len() {
             self.plan.xattrs.write_shared(self.tree, number, &mut self.out.bytes);
-            self.out.flush_if_full()?;
         }
-        self.out.pad_to(self.plan.data_start)
     }
 
-    fn blocks(&mut self) -> io::Result<()> {
-        for (place, inode) in (0..).zip(&self.plan.inodes) {
+    fn blocks(&mut self, range: Range<usize>) -> io::Result<()> {
+        for (place, inode) in self.plan.numbered(range) {
             if inode.blocks > 0 {
-                self.content(place, inode, Part::Blocks)?;
-                self.out.pad_to((u64::from(inode.block) + u64::from(inode.blocks)) * BLOCK_SIZE)?;
-                self.out.flush_if_full()?;
+                self.out.pad_to(u64::from(inode.block) * BLOCK_SIZE)?;
+                self.content(place, inode, Share::Blocks)?;
             }
         }
         Ok(())
     }
 
-    /// One part of an inode's content, without the zeros behind it.
-    fn content(&mut self, place: u32, inode: &Inode, part: Part) -> io::Result<()> {
+    /// One share of an inode's content, without the zeros behind it.
+    fn content(&mut self, place: u32, inode: &Inode, share: Share) -> io::Result<()> {
         let all = match inode.content(self.tree) {
-            Content::Directory(id) => return self.directory(place, id, part),
+            Content::Directory(id) => return self.directory(place, id, share),
             Content::External(_) => {
-                let size = match part {
-                    Part::Blocks => usize::from(inode.blocks > 0) * BLOCK_LEN,
-                    Part::Tail => usize::from(inode.tail),
+                let size = match share {
+                    Share::Blocks => usize::from(inode.blocks > 0) * BLOCK_LEN,
+                    Share::Tail => usize::from(inode.tail),
                 };
                 for _ in 0..size / size_of::<U32>() {
                     self.out.bytes.extend_from_slice(U32::new(EROFS_NULL_ADDR).as_bytes());
@@ -170,16 +169,16 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
             Content::Empty | Content::Special => return Ok(()),
         };
         let (blocks, tail) = all.split_at(all.len() - usize::from(inode.tail));
-        self.out.bytes.extend_from_slice(if part == Part::Blocks { blocks } else { tail });
+        self.out.bytes.extend_from_slice(if share == Share::Blocks { blocks } else { tail });
         Ok(())
     }
 
-    fn directory(&mut self, place: u32, id: DirectoryId, part: Part) -> io::Result<()> {
+    fn directory(&mut self, place: u32, id: DirectoryId, share: Share) -> io::Result<()> {
         let has_tail = self.plan.inodes[place as usize].tail > 0;
         let mut packing = Packing::default();
         for (name, target) in Names::new(self.tree, id, place == 0) {
             if packing.add(name.len()) {
-                if part == Part::Blocks {
+                if share == Share::Blocks {
                     self.directory_block(place, id);
                     self.out.pad_to_block()?;
                 }
@@ -187,7 +186,7 @@ impl<W: Write + ?Sized> Emitter<'_, W> {
             }
             self.names.push((name, target));
         }
-        if has_tail == (part == Part::Tail) {
+        if has_tail == (share == Share::Tail) {
             self.directory_block(place, id);
         }
         self.names.clear();
@@ -283,16 +282,17 @@ fn low32(number: u64) -> u32 {
     number as u32
 }
 
-/// Bytes on their way to the caller's writer.
-struct Buffered<'a, W: Write + ?Sized> {
+/// A piece of an image that grows.
+#[derive(Default)]
+struct Buffer {
     bytes: Vec<u8>,
-    flushed: u64,
-    out: &'a mut W,
+    /// Where in the image it begins.
+    start: u64,
 }
 
-impl<W: Write + ?Sized> Buffered<'_, W> {
+impl Buffer {
     fn position(&self) -> u64 {
-        self.flushed + self.bytes.len() as u64
+        self.start + self.bytes.len() as u64
     }
 
     /// Zeros up to an offset of the image.
@@ -307,16 +307,5 @@ impl<W: Write + ?Sized> Buffered<'_, W> {
 
     fn pad_to_block(&mut self) -> io::Result<()> {
         self.pad_to(self.position().next_multiple_of(BLOCK_SIZE))
-    }
-
-    fn flush_if_full(&mut self) -> io::Result<()> {
-        if self.bytes.len() >= BUFFER_SIZE { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.bytes)?;
-        self.flushed += self.bytes.len() as u64;
-        self.bytes.clear();
-        Ok(())
     }
 }

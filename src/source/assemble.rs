@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, ensure};
 
 use super::file::{ObjectInfo, ObjectKind};
 use super::store::ObjectPath;
-use super::walk::{DirectoryInfo, Listing, Objects};
+use super::walk::{DirectoryInfo, Objects};
 use super::xattrs::{XattrList, Xattrs};
 use crate::tree::mode::{S_IFDIR, S_IFMT};
 use crate::tree::{Content, DirectoryId, Metadata, Mtime, NodeId, Role, Tree, TreeError, XattrsId};
@@ -58,15 +58,15 @@ impl Assembly<'_> {
     /// Adds a directory and all below it. The depth limit bounds the recursion.
     fn add_directory(&mut self, dirtree: u32, info: &DirectoryInfo) -> anyhow::Result<NodeId> {
         let objects = self.objects;
-        let listing = objects.dirtrees.get(dirtree as usize).context("a dirtree is missing")?;
+        let (files, directories) = objects.entries(dirtree).context("a dirtree is missing")?;
         let node = self.directory_node(info).map_err(|error| self.at(error, ""))?;
         ensure!(self.depth < DEPTH_MAX, "{} is nested deeper than {DEPTH_MAX} directories", self.path);
-        for (name, file) in &listing.files {
-            let name = listing.name(*name);
+        for (name, file) in files {
+            let name = objects.name(*name);
             self.add_file(node, name, *file).map_err(|error| self.at(error, name))?;
         }
-        for entry in &listing.directories {
-            self.add_subdirectory(node, listing, *entry)?;
+        for (name, dirtree, dirmeta) in directories {
+            self.add_subdirectory(node, objects.name(*name), (*dirtree, *dirmeta))?;
         }
         ensure!(self.tree.len() <= ENTRIES_MAX, "the commit has more than {ENTRIES_MAX} names");
         Ok(node)
@@ -75,19 +75,18 @@ impl Assembly<'_> {
     fn add_subdirectory(
         &mut self,
         parent: NodeId,
-        listing: &Listing,
-        (name, dirtree, dirmeta): (super::walk::Name, u32, u32),
+        name: &str,
+        (dirtree, dirmeta): (u32, u32),
     ) -> anyhow::Result<()> {
         let objects = self.objects;
         let info = objects.dirmetas.get(dirmeta as usize).context("a dirmeta is missing")?;
         let len = self.path.len();
         self.path.push('/');
-        self.path.push_str(listing.name(name));
+        self.path.push_str(name);
         self.depth += 1;
         let node = self.add_directory(dirtree, info)?;
         self.depth -= 1;
         self.path.truncate(len);
-        let name = listing.name(name);
         insert(&mut self.tree, parent, name, node).map_err(|error| self.at(error.into(), name))
     }
 
@@ -101,10 +100,11 @@ impl Assembly<'_> {
 
     fn add_file(&mut self, parent: NodeId, name: &str, file: u32) -> anyhow::Result<()> {
         let objects = self.objects;
-        let (_, info) = objects.files.get(file as usize).context("a file object is missing")?;
+        let (object, info) = &objects.files[file as usize];
+        let info = info.as_ref().with_context(|| format!("object {object} was not read"))?;
         let (xattrs, content) = match self.files[file as usize] {
             Some(known) => known,
-            None => self.file_content(file)?,
+            None => self.file_content(file, info)?,
         };
         let size = match &info.kind {
             ObjectKind::Empty => 0,
@@ -117,16 +117,14 @@ impl Assembly<'_> {
     }
 
     /// What all names of a file object share.
-    fn file_content(&mut self, file: u32) -> anyhow::Result<(XattrsId, Content)> {
-        let objects = self.objects;
-        let (object, ObjectInfo { kind, xattrs, .. }) = &objects.files[file as usize];
-        let xattrs = self.xattr_set(xattrs)?;
-        let content = match kind {
+    fn file_content(&mut self, file: u32, info: &ObjectInfo) -> anyhow::Result<(XattrsId, Content)> {
+        let xattrs = self.xattr_set(&info.xattrs)?;
+        let content = match &info.kind {
             ObjectKind::Empty => Content::Empty,
             ObjectKind::Symlink(target) => self.tree.add_symlink(target)?,
             ObjectKind::Regular { digest, .. } => {
                 // The path is that of a bare repository whatever the mode is: the image is the same for all.
-                let payload = ObjectPath::new(object, "file");
+                let payload = ObjectPath::new(&self.objects.files[file as usize].0, "file");
                 Content::External(self.tree.add_backing(payload.as_bytes(), Some(*digest))?)
             }
         };

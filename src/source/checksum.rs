@@ -30,7 +30,7 @@ impl Checksum {
         for (byte, pair) in bytes.iter_mut().zip(pairs) {
             let [high, low] = [NIBBLES[usize::from(pair[0])], NIBBLES[usize::from(pair[1])]];
             unknown |= high | low;
-            *byte = high << 4 | low & 15;
+            *byte = (high << 4) | (low & 15);
         }
         (unknown & NO_DIGIT == 0).then_some(Self(bytes))
     }

@@ -181,7 +181,7 @@ fn offset_width(len: usize) -> usize {
 }
 
 fn read_offset(bytes: &[u8]) -> Result<usize, FormatError> {
-    let value = bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let value = bytes.iter().rev().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
     usize::try_from(value).map_err(|_| FormatError::Offset(usize::MAX))
 }
 

@@ -5,6 +5,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::mpsc;
 use std::thread;
 
 use anyhow::Context as _;
@@ -30,8 +31,9 @@ mod lock; // libostree's lock; the only unsafe code of this package
 mod repo; // libostree: open, resolve, lock
 
 mod assemble; // table of objects -> tree
+mod explore; // what the threads do
 mod presence; // whether objects that a cache knows are there
-mod queue; // jobs for the threads
+mod queue; // jobs for them
 mod walk; // commit -> table of objects
 
 pub use checksum::Checksum;
@@ -182,11 +184,12 @@ impl Source {
         load: Load<'_>,
         make: impl FnOnce(Loaded) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let company = Company { cache: load.cache, progress: load.progress };
-        let (objects, known) = read_objects(&self.stores, commit, load.threads, company)?;
         let stores = &self.stores;
+        let (sender, known) = mpsc::channel();
         thread::scope(|scope| {
-            let presence = scope.spawn(|| presence::require(stores, known));
+            let presence = scope.spawn(move || presence::require(stores, &known));
+            let company = Company { cache: load.cache, progress: load.progress, known: sender };
+            let objects = read_objects(stores, commit, load.threads, company)?;
             let (tree, count, work) = (assemble(&objects)?, objects.files.len() as u64, objects.work);
             // The tree has all of it now; `make` may need the memory.
             drop(objects);

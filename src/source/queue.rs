@@ -14,11 +14,16 @@ pub(super) struct Queue<T> {
 struct State<T> {
     jobs: VecDeque<T>,
     closed: bool,
+    /// Threads in [`Queue::next`] for which there is no job.
+    waiting: usize,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { jobs: VecDeque::new(), closed: false }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { jobs: VecDeque::new(), closed: false, waiting: 0 }),
+            changed: Condvar::new(),
+        }
     }
 
     /// Adds a job that goes before all others.
@@ -31,6 +36,12 @@ impl<T> Queue<T> {
     pub(super) fn push_last(&self, job: T) {
         self.lock().jobs.push_back(job);
         self.changed.notify_one();
+    }
+
+    /// Whether more threads wait for a job than there are jobs.
+    pub(super) fn is_waited_for(&self) -> bool {
+        let state = self.lock();
+        state.waiting > state.jobs.len()
     }
 
     /// Drops the jobs that wait and lets all threads go home.
@@ -51,7 +62,9 @@ impl<T> Queue<T> {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
+            state.waiting += 1;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
@@ -63,6 +63,10 @@ impl Sysroot {
     /// libostree may then make `/sysroot` and `/boot` writable.
     #[context("opening the sysroot {}", path.display())]
     pub fn open(path: &Path, own_namespace: bool) -> Result<Self> {
+        ensure!(
+            path.join("ostree/repo").exists(),
+            "it has no ostree/repo, so it's no OSTree system; name another one with --sysroot=DIR"
+        );
         let inner = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
         if own_namespace {
             inner.set_mount_namespace_in_use();
@@ -204,9 +208,16 @@ impl Drop for SysrootLock<'_> {
 }
 
 fn not_locked(error: glib::Error) -> anyhow::Error {
-    let no_permission = error.matches(gio::IOErrorEnum::PermissionDenied);
+    let what_to_do = match error.kind() {
+        Some(gio::IOErrorEnum::PermissionDenied) => Some("this takes root, or the user who owns the sysroot"),
+        Some(gio::IOErrorEnum::ReadOnly) => Some("remount it with `mount -o remount,rw`"),
+        _ => None,
+    };
     let error = anyhow::Error::new(error);
-    if no_permission { error.context("this takes root, or the user who owns the sysroot") } else { error }
+    match what_to_do {
+        Some(what_to_do) => error.context(what_to_do),
+        None => error,
+    }
 }
 
 /// Whether something failed because the user may not do or see it.

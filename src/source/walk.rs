@@ -3,52 +3,45 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 
 use super::checksum::Checksum;
 use super::commit::Commit;
-use super::dirmeta::Dirmeta;
-use super::dirtree::Dirtree;
-use super::file::{FileReader, ObjectInfo, Work};
+use super::explore::{Chunk, Done, Explorer, FileEntry, Job, Met, Name, Place};
+use super::file::{ObjectInfo, Work};
 use super::queue::Queue;
-use super::store::{Metadata, Store, read_metadata};
+use super::store::Store;
 use super::xattrs::Xattrs;
 use super::{ObjectCache, Progress};
 
 /// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
 /// the last ones fairly.
 const FILES: usize = 64;
-/// The most dirtrees that a thread takes at once: a job costs as much as reading a dirtree if threads sleep in between.
-const DIRTREES: usize = 64;
 
 /// The objects of a commit, each once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Objects {
+    names: String,
+    file_entries: Vec<(Name, u32)>,
+    directory_entries: Vec<(Name, u32, u32)>,
     /// The first is the root's.
-    pub(super) dirtrees: Vec<Listing>,
+    dirtrees: Vec<Listing>,
     /// The first is the root's.
     pub(super) dirmetas: Vec<DirectoryInfo>,
-    pub(super) files: Vec<(Checksum, ObjectInfo)>,
+    /// Each has its info once the walk is over.
+    pub(super) files: Vec<(Checksum, Option<ObjectInfo>)>,
     pub(super) work: Work,
 }
 
-/// A dirtree whose entries are places in the table of objects.
-#[derive(Debug, Default)]
-pub(super) struct Listing {
-    names: String,
-    pub(super) files: Vec<(Name, u32)>,
-    /// Dirtree and dirmeta.
-    pub(super) directories: Vec<(Name, u32, u32)>,
-}
-
-/// A piece of the names of a [`Listing`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Name {
-    start: u32,
-    end: u32,
+/// Which entries are a dirtree's.
+#[derive(Debug, Clone, Default)]
+struct Listing {
+    files: Range<usize>,
+    directories: Range<usize>,
 }
 
 /// Owner, mode and xattrs of a directory.
@@ -60,7 +53,18 @@ pub(super) struct DirectoryInfo {
     pub(super) xattrs: Xattrs,
 }
 
-impl Listing {
+/// The files in a dirtree, by their place in the table.
+pub(super) type Files<'a> = &'a [(Name, u32)];
+/// The directories in a dirtree: the places of dirtree and dirmeta.
+pub(super) type Directories<'a> = &'a [(Name, u32, u32)];
+
+impl Objects {
+    /// The entries of a dirtree.
+    pub(super) fn entries(&self, dirtree: u32) -> Option<(Files<'_>, Directories<'_>)> {
+        let Listing { files, directories } = self.dirtrees.get(dirtree as usize)?.clone();
+        Some((&self.file_entries[files], &self.directory_entries[directories]))
+    }
+
     pub(super) fn name(&self, name: Name) -> &str {
         &self.names[name.start as usize..name.end as usize]
     }
@@ -70,213 +74,101 @@ impl Listing {
 pub(super) struct Company<'a> {
     pub(super) cache: &'a dyn ObjectCache,
     pub(super) progress: &'a mut dyn Progress,
+    /// Hears of the objects that the cache knows: nobody has looked whether they are there.
+    pub(super) known: Sender<Vec<Checksum>>,
 }
 
-/// Reads all objects of a commit with this many threads, but for those that the cache knows. They come second; nobody
-/// has looked whether they are there.
+/// Reads all objects of a commit with this many threads, but for those that the cache knows.
 pub(super) fn read_objects(
     stores: &[Store],
     commit: &Commit,
     threads: NonZeroUsize,
     company: Company<'_>,
-) -> anyhow::Result<(Objects, Vec<Checksum>)> {
-    let queue = Queue::new();
+) -> anyhow::Result<Objects> {
+    let (queue, met) = (Queue::new(), Met::default());
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads.get() {
-            let (reader, queue) = (Reader { stores, cache: company.cache, buffer: Vec::new() }, &queue);
-            let sender = sender.clone();
-            scope.spawn(move || work_off(reader, queue, &sender));
+            let (queue, met, cache, results) = (&queue, &met, company.cache, sender.clone());
+            scope.spawn(move || Explorer { stores, cache, queue, met, results }.run());
         }
         drop(sender);
-        let mut walk = Walk::new(&queue, threads, company);
-        let result = walk.run(commit, &results);
+        let mut walk = Walk::new(&queue, company);
+        let result = walk.run(commit, &met, &results);
         queue.close();
         result?;
-        Ok(walk.finish())
+        Ok(walk.objects)
     })
 }
 
-#[derive(Debug)]
-enum Job {
-    Dirtrees(Vec<(u32, Checksum)>),
-    Dirmeta(u32, Checksum),
-    Files(Vec<(u32, Checksum)>),
-}
-
-#[derive(Debug)]
-enum Done {
-    Dirtrees(Vec<(u32, OwnedDirtree)>),
-    Dirmeta(u32, DirectoryInfo),
-    Files(Vec<(u32, ObjectInfo)>, Work),
-}
-
-/// A dirtree that doesn't borrow the buffer it was read into.
-#[derive(Debug, Default)]
-struct OwnedDirtree {
-    names: String,
-    /// With the number by which the cache knows an object.
-    files: Vec<(Name, Checksum, Option<u32>)>,
-    directories: Vec<(Name, Checksum, Checksum)>,
-}
-
-/// Reads metadata objects.
-struct Reader<'a> {
-    stores: &'a [Store],
-    cache: &'a dyn ObjectCache,
-    buffer: Vec<u8>,
-}
-
-/// What a thread does: job by job until the queue is closed.
-fn work_off(mut reader: Reader<'_>, queue: &Queue<Job>, results: &Sender<anyhow::Result<Done>>) {
-    let _alarm = Alarm(results);
-    let mut files = FileReader::new(reader.stores);
-    while let Some(job) = queue.next() {
-        let done = match job {
-            Job::Dirtrees(batch) => batch
-                .into_iter()
-                .map(|(place, object)| Ok((place, reader.dirtree(&object)?)))
-                .collect::<anyhow::Result<_>>()
-                .map(Done::Dirtrees),
-            Job::Dirmeta(place, object) => reader.dirmeta(&object).map(|meta| Done::Dirmeta(place, meta)),
-            Job::Files(batch) => read_files(&mut files, batch),
-        };
-        if results.send(done).is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells the walk of a thread that panics: it would wait for that thread's result forever.
-struct Alarm<'a>(&'a Sender<anyhow::Result<Done>>);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            // If nobody listens any more, nobody waits either.
-            drop(self.0.send(Err(anyhow!("a thread that read objects panicked"))));
-        }
-    }
-}
-
-fn read_files(reader: &mut FileReader<'_>, batch: Vec<(u32, Checksum)>) -> anyhow::Result<Done> {
-    let mut work = Work::default();
-    let infos = reader.read(batch.iter().map(|(_, object)| object), &mut work)?;
-    let places = batch.into_iter().map(|(place, _)| place);
-    Ok(Done::Files(places.zip(infos).collect(), work))
-}
-
-impl Reader<'_> {
-    fn dirtree(&mut self, object: &Checksum) -> anyhow::Result<OwnedDirtree> {
-        let bytes = read_metadata(self.stores, object, Metadata::Dirtree, &mut self.buffer)?;
-        let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
-        let mut owned = OwnedDirtree::default();
-        owned.files.reserve_exact(parsed.files.len());
-        for file in parsed.files {
-            let name = add_name(&mut owned.names, file.name)?;
-            owned.files.push((name, file.object, self.cache.find(&file.object)));
-        }
-        for directory in parsed.directories {
-            let name = add_name(&mut owned.names, directory.name)?;
-            owned.directories.push((name, directory.dirtree, directory.dirmeta));
-        }
-        Ok(owned)
-    }
-
-    fn dirmeta(&mut self, object: &Checksum) -> anyhow::Result<DirectoryInfo> {
-        let bytes = read_metadata(self.stores, object, Metadata::Dirmeta, &mut self.buffer)?;
-        let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
-        let xattrs = Xattrs::new(&meta.xattrs);
-        Ok(DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs })
-    }
-}
-
-fn add_name(names: &mut String, name: &str) -> anyhow::Result<Name> {
-    let start = u32::try_from(names.len())?;
-    names.push_str(name);
-    Ok(Name { start, end: u32::try_from(names.len())? })
-}
-
-/// The calling thread's side: hands out jobs and puts results into their places.
+/// The calling thread's side: puts results into their places, and hands out files.
 struct Walk<'q, 'c> {
     queue: &'q Queue<Job>,
     company: Company<'c>,
-    threads: usize,
-    /// Jobs without a result yet.
+    /// Jobs without a result yet, not counting those for dirtrees.
     open_jobs: usize,
-    /// Dirtrees that were not read yet.
-    open_dirtrees: usize,
-    dirtrees: HashMap<Checksum, u32>,
+    /// Dirtrees that came.
+    read_dirtrees: usize,
     dirmetas: HashMap<Checksum, u32>,
     /// The places of files, by the cache's numbers and by object.
     known_files: Vec<Option<u32>>,
     new_files: HashMap<Checksum, u32>,
     /// What was not handed out yet.
-    waiting_dirtrees: Vec<(u32, Checksum)>,
-    waiting_files: Vec<(u32, Checksum)>,
-    /// Objects that the cache knows, and that nobody has looked for yet.
+    waiting_files: Vec<Place>,
+    /// Objects that the cache knows, of the dirtrees that came last.
     known: Vec<Checksum>,
-    listings: Vec<Listing>,
-    directory_infos: Vec<DirectoryInfo>,
-    file_infos: Vec<(Checksum, Option<ObjectInfo>)>,
-    work: Work,
+    objects: Objects,
 }
 
 impl<'q, 'c> Walk<'q, 'c> {
-    fn new(queue: &'q Queue<Job>, threads: NonZeroUsize, company: Company<'c>) -> Self {
+    fn new(queue: &'q Queue<Job>, company: Company<'c>) -> Self {
         Self {
             queue,
             company,
-            threads: threads.get(),
             open_jobs: 0,
-            open_dirtrees: 0,
-            dirtrees: HashMap::new(),
+            read_dirtrees: 0,
             dirmetas: HashMap::new(),
             known_files: Vec::new(),
             new_files: HashMap::new(),
-            waiting_dirtrees: Vec::new(),
             waiting_files: Vec::new(),
             known: Vec::new(),
-            listings: Vec::new(),
-            directory_infos: Vec::new(),
-            file_infos: Vec::new(),
-            work: Work::default(),
+            objects: Objects::default(),
         }
     }
 
-    fn run(&mut self, commit: &Commit, results: &Receiver<anyhow::Result<Done>>) -> anyhow::Result<()> {
-        self.want_dirtree(commit.dirtree)?;
+    fn run(
+        &mut self,
+        commit: &Commit,
+        met: &Met,
+        results: &Receiver<anyhow::Result<Done>>,
+    ) -> anyhow::Result<()> {
+        let (place, _) = met.meet(commit.dirtree)?;
+        self.queue.push_first(Job::Dirtrees(vec![Place { place, object: commit.dirtree }]));
         self.want_dirmeta(commit.dirmeta)?;
-        self.hand_out_dirtrees();
-        while self.open_jobs > 0 {
+        // A dirtree counts as met before the one comes in which it was met.
+        while self.open_jobs > 0 || self.read_dirtrees < met.count() {
             let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
             self.take(done)?;
-            while let Ok(done) = results.try_recv() {
-                self.take(done?)?;
-            }
-            self.hand_out_dirtrees();
-            if self.open_dirtrees == 0 || self.waiting_files.len() >= FILES {
+            if self.waiting_files.len() >= FILES || self.read_dirtrees == met.count() {
                 self.hand_out_files();
             }
-            self.company.progress.objects(self.work.objects, self.file_infos.len() as u64);
+            self.company.progress.objects(self.objects.work.objects, self.objects.files.len() as u64);
         }
         Ok(())
     }
 
     fn take(&mut self, done: Done) -> anyhow::Result<()> {
-        self.open_jobs -= 1;
         match done {
-            Done::Dirtrees(trees) => {
-                self.open_dirtrees -= trees.len();
-                for (place, tree) in trees {
-                    self.listings[place as usize] = self.list(tree)?;
-                }
+            Done::Dirtrees(chunk) => self.list(&chunk)?,
+            Done::Dirmeta(place, meta) => {
+                self.open_jobs -= 1;
+                self.objects.dirmetas[place as usize] = meta;
             }
-            Done::Dirmeta(place, meta) => self.directory_infos[place as usize] = meta,
             Done::Files(infos, work) => {
-                self.work.add(work);
+                self.open_jobs -= 1;
+                self.objects.work.add(work);
                 for (place, info) in infos {
-                    let (object, slot) = &mut self.file_infos[place as usize];
+                    let (object, slot) = &mut self.objects.files[place as usize];
                     self.company.cache.add(object, &info);
                     *slot = Some(info);
                 }
@@ -285,46 +177,58 @@ impl<'q, 'c> Walk<'q, 'c> {
         Ok(())
     }
 
-    fn list(&mut self, tree: OwnedDirtree) -> anyhow::Result<Listing> {
-        let mut listing = Listing { names: tree.names, ..Listing::default() };
-        listing.files.reserve_exact(tree.files.len());
-        for (name, object, number) in tree.files {
-            listing.files.push((name, self.want_file(object, number)?));
+    fn list(&mut self, chunk: &Chunk) -> anyhow::Result<()> {
+        let base = u32::try_from(self.objects.names.len())?;
+        self.objects.names.push_str(&chunk.names);
+        // Names are pieces of this text.
+        u32::try_from(self.objects.names.len())?;
+        let shift = |name: Name| Name { start: base + name.start, end: base + name.end };
+        let (mut files, mut directories) = (chunk.files.iter(), chunk.directories.iter());
+        for tree in &chunk.trees {
+            let before = (self.objects.file_entries.len(), self.objects.directory_entries.len());
+            for entry in files.by_ref().take(tree.files) {
+                let file = self.want_file(entry)?;
+                self.objects.file_entries.push((shift(entry.name), file));
+            }
+            for entry in directories.by_ref().take(tree.directories) {
+                let dirmeta = self.want_dirmeta(entry.dirmeta)?;
+                self.objects.directory_entries.push((shift(entry.name), entry.dirtree, dirmeta));
+            }
+            let after = (self.objects.file_entries.len(), self.objects.directory_entries.len());
+            self.place(tree.place, Listing { files: before.0..after.0, directories: before.1..after.1 });
         }
-        for (name, dirtree, dirmeta) in tree.directories {
-            listing.directories.push((name, self.want_dirtree(dirtree)?, self.want_dirmeta(dirmeta)?));
+        self.read_dirtrees += chunk.trees.len();
+        if !self.known.is_empty() {
+            // Without a listener, the walk has failed and this is the last that it does.
+            drop(self.company.known.send(std::mem::take(&mut self.known)));
         }
-        Ok(listing)
+        Ok(())
     }
 
-    fn want_dirtree(&mut self, object: Checksum) -> anyhow::Result<u32> {
-        if let Some(place) = self.dirtrees.get(&object) {
-            return Ok(*place);
+    fn place(&mut self, place: u32, listing: Listing) {
+        let (place, dirtrees) = (place as usize, &mut self.objects.dirtrees);
+        if place >= dirtrees.len() {
+            dirtrees.resize_with(place + 1, Listing::default);
         }
-        let place = u32::try_from(self.listings.len())?;
-        self.listings.push(Listing::default());
-        self.dirtrees.insert(object, place);
-        self.open_dirtrees += 1;
-        self.waiting_dirtrees.push((place, object));
-        Ok(place)
+        dirtrees[place] = listing;
     }
 
     fn want_dirmeta(&mut self, object: Checksum) -> anyhow::Result<u32> {
         if let Some(place) = self.dirmetas.get(&object) {
             return Ok(*place);
         }
-        let place = u32::try_from(self.directory_infos.len())?;
-        self.directory_infos.push(DirectoryInfo::default());
+        let place = u32::try_from(self.objects.dirmetas.len())?;
+        self.objects.dirmetas.push(DirectoryInfo::default());
         self.dirmetas.insert(object, place);
         self.open_jobs += 1;
-        self.queue.push_last(Job::Dirmeta(place, object));
+        self.queue.push_last(Job::Dirmeta(Place { place, object }));
         Ok(place)
     }
 
-    fn want_file(&mut self, object: Checksum, number: Option<u32>) -> anyhow::Result<u32> {
-        match number {
-            Some(number) => self.want_known_file(object, number),
-            None => self.want_new_file(object),
+    fn want_file(&mut self, entry: &FileEntry) -> anyhow::Result<u32> {
+        match entry.number {
+            Some(number) => self.want_known_file(entry.object, number),
+            None => self.want_new_file(entry.object),
         }
     }
 
@@ -337,8 +241,8 @@ impl<'q, 'c> Walk<'q, 'c> {
             return Ok(place);
         }
         let Some(info) = self.company.cache.info(number) else { return self.want_new_file(object) };
-        let place = u32::try_from(self.file_infos.len())?;
-        self.file_infos.push((object, Some(info)));
+        let place = u32::try_from(self.objects.files.len())?;
+        self.objects.files.push((object, Some(info)));
         self.known.push(object);
         self.known_files[index] = Some(place);
         Ok(place)
@@ -348,21 +252,11 @@ impl<'q, 'c> Walk<'q, 'c> {
         if let Some(place) = self.new_files.get(&object) {
             return Ok(*place);
         }
-        let place = u32::try_from(self.file_infos.len())?;
-        self.file_infos.push((object, None));
-        self.waiting_files.push((place, object));
+        let place = u32::try_from(self.objects.files.len())?;
+        self.objects.files.push((object, None));
+        self.waiting_files.push(Place { place, object });
         self.new_files.insert(object, place);
         Ok(place)
-    }
-
-    /// Dirtrees go first, so that there are soon enough files for all threads.
-    fn hand_out_dirtrees(&mut self) {
-        let share = self.waiting_dirtrees.len().div_ceil(self.threads).clamp(1, DIRTREES);
-        for batch in self.waiting_dirtrees.chunks(share) {
-            self.open_jobs += 1;
-            self.queue.push_first(Job::Dirtrees(batch.to_vec()));
-        }
-        self.waiting_dirtrees.clear();
     }
 
     fn hand_out_files(&mut self) {
@@ -371,12 +265,5 @@ impl<'q, 'c> Walk<'q, 'c> {
             self.queue.push_last(Job::Files(batch.to_vec()));
         }
         self.waiting_files.clear();
-    }
-
-    fn finish(self) -> (Objects, Vec<Checksum>) {
-        // Each place got its object, since every job had its result.
-        let files = self.file_infos.into_iter().filter_map(|(object, info)| Some((object, info?))).collect();
-        let (dirtrees, dirmetas) = (self.listings, self.directory_infos);
-        (Objects { dirtrees, dirmetas, files, work: self.work }, self.known)
     }
 }

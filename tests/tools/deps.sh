@@ -27,6 +27,7 @@ vm     | busybox-static         | busybox_is_static
 vm     | cpio                   | command -v cpio
 vm     | kmod                   | command -v depmod
 vm     | zstd                   | command -v zstd
+vm     | xfsprogs               | command -v mkfs.xfs
 '
 
 # A dynamic busybox is useless in an initramfs that holds no libc.

@@ -21,8 +21,9 @@ sealed_policy() {
     printf '%s\n' '[seal]' 'mode = sealed' "product = $PRODUCT" "$@" >"$directory/policy.conf"
 }
 
-# sign REPO REF INDEX [KEY]: the note is $WORK/note-INDEX, too.
+# sign REPO REF INDEX [KEY]: the note is $WORK/note-INDEX, too, in place of an earlier one.
 sign() {
+    rm -f "$WORK/note-$3"
     "$SEAL" sign --repo="$1" "$2" --key="$WORK/${4:-release}.key" --product="$PRODUCT" --index="$3" --note="$WORK/note-$3"
 }
 

@@ -81,7 +81,7 @@ fn has_efi_name(path: &Path) -> bool {
 pub fn of_deployment(root: &Path, physical: &Path, directory: &Path) -> Option<PathBuf> {
     let directory = directory.canonicalize().ok()?;
     installed(root).into_iter().find(|path| {
-        let target = std::fs::read(path).ok().and_then(|bytes| Uki::parse(&bytes).ok()?.target());
+        let target = std::fs::read(path).ok().and_then(|bytes| target(&bytes));
         // A link that leads out of `physical` leads to no deployment of it.
         let resolved =
             target.and_then(|target| physical.join(target.trim_start_matches('/')).canonicalize().ok());
@@ -94,10 +94,7 @@ impl<'a> Uki<'a> {
     /// profiles bring an initramfs of their own: which of them boots can't be told.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let sections = sections(bytes)?;
-        let (base, profiles) = match sections.iter().position(|section| section.is(".profile")) {
-            Some(first) => sections.split_at(first),
-            None => (sections.as_slice(), [].as_slice()),
-        };
+        let (base, profiles) = profiles(&sections);
         if profiles.iter().any(|section| section.is(".initrd")) {
             bail!("it has profiles with an initramfs of their own, and which of them boots can't be told");
         }
@@ -105,16 +102,28 @@ impl<'a> Uki<'a> {
         for name in [".ucode", ".initrd"] {
             initrds.extend(only(base, name)?.map(|section| section.content(bytes)).transpose()?);
         }
-        let cmdline = only(base, ".cmdline")?.map(|section| section.content(bytes)).transpose()?;
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('\0').trim().to_owned();
-        Ok(Self { initrds, cmdline: cmdline.map(text) })
+        Ok(Self { initrds, cmdline: cmdline(base, bytes)? })
     }
+}
 
-    /// What `ostree=` on its command line names; the first one counts.
-    pub fn target(&self) -> Option<String> {
-        let mut arguments = self.cmdline.as_deref()?.split_ascii_whitespace();
-        arguments.find_map(|argument| argument.strip_prefix("ostree=")).map(str::to_owned)
-    }
+/// What `ostree=` on an image's command line names; the first one counts. An image that is damaged elsewhere still says it.
+pub fn target(bytes: &[u8]) -> Option<String> {
+    let sections = sections(bytes).ok()?;
+    let cmdline = cmdline(profiles(&sections).0, bytes).ok()??;
+    let mut arguments = cmdline.split_ascii_whitespace();
+    arguments.find_map(|argument| argument.strip_prefix("ostree=")).map(str::to_owned)
+}
+
+/// The sections of the image itself, and those of its profiles.
+fn profiles(sections: &[Section]) -> (&[Section], &[Section]) {
+    let first = sections.iter().position(|section| section.is(".profile")).unwrap_or(sections.len());
+    sections.split_at(first)
+}
+
+fn cmdline(sections: &[Section], bytes: &[u8]) -> Result<Option<String>> {
+    let Some(section) = only(sections, ".cmdline")? else { return Ok(None) };
+    let text = String::from_utf8_lossy(section.content(bytes)?);
+    Ok(Some(text.trim_end_matches('\0').trim().to_owned()))
 }
 
 /// The section of this name, of which there may be one.

@@ -50,7 +50,7 @@ impl Inode {
         if format & !EROFS_I_ALL != 0 {
             return Err(ReadErrorKind::Unsupported("kind of inode"));
         }
-        let record = Record::read(bytes, format >> EROFS_I_VERSION_BIT & 1 != 0, build_time)
+        let record = Record::read(bytes, (format >> EROFS_I_VERSION_BIT) & 1 != 0, build_time)
             .ok_or(ReadErrorKind::Outside("inode"))?;
         let xattrs_len = match record.icount.checked_sub(1) {
             None => 0,

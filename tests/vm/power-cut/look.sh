@@ -59,22 +59,19 @@ record() {
     same the_update_boots 2 "$(booted /dev/disk/disk "$VERSION")"
 }
 
-# look SEED WHERE: one disk. One line says what was found.
+# look SEED WHERE: one disk. One line says what was found. A boot is slow, so each does all that it can.
 look() {
     device=/dev/disk/cut$1 cut=$1
     same "cut_$cut/nothing_half_has_its_final_name" "" "$(inspect "$device" 2>&1)"
-    found=$(booted "$device" "$VERSION")
+    found=$(booted "$device" "$VERSION; $READ_ALL")
     case $found in
-    1 | 2) ok "cut_$cut/boots_sealed" ;;
-    *) not_ok "cut_$cut/boots_sealed" "$(echo "$found" | tr '\n' ' ')" ;;
+    1 | 2) ok "cut_$cut/boots_sealed_and_every_file_is_readable" ;;
+    *) not_ok "cut_$cut/boots_sealed_and_every_file_is_readable" "$(echo "$found" | tr '\n' ' ')" ;;
     esac
     note "cut $cut: $2: version $found boots"
-    succeeds "cut_$cut/every_file_is_readable" booted "$device" "$READ_ALL"
-    if [ "$found" = 1 ]; then
-        succeeds "cut_$cut/the_update_goes_through" booted "$device" update
-        same "cut_$cut/the_update_boots_sealed" 2 "$(booted "$device" "$VERSION")"
-    fi
-    succeeds "cut_$cut/the_next_deploy_completes" booted "$device" "ostree admin cleanup && ostree-seal deploy --all"
+    [ "$found" = 2 ] || succeeds "cut_$cut/the_update_goes_through" booted "$device" update
+    same "cut_$cut/the_update_boots_sealed_and_the_next_deploy_completes" 2 \
+        "$(booted "$device" "$VERSION; ostree admin cleanup >/dev/null; ostree-seal deploy --all >/dev/null")"
     same "cut_$cut/no_temporary_file_is_left" "" "$(left "$device" 2>&1)"
 }
 

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use proptest::prelude::{any, proptest};
 
-use super::{Uki, is_pe, is_unified, of_deployment};
+use super::{Uki, is_pe, is_unified, of_deployment, target};
 
 /// An EFI program with these sections, each longer in the file than in memory, as linkers align them.
 pub(in super::super) fn image(sections: &[(&str, &[u8])]) -> Vec<u8> {
@@ -42,7 +42,7 @@ fn sections_are_found_by_name_and_cut_to_their_length() {
         image(&[(".linux", b"kernel"), (".cmdline", b"ro ostree=/a ostree=/b\n"), (".initrd", b"cpio")]);
     let uki = Uki::parse(&bytes).unwrap();
     assert_eq!(uki.initrds, [b"cpio"]);
-    assert_eq!(uki.target().as_deref(), Some("/a"));
+    assert_eq!(target(&bytes).as_deref(), Some("/a"));
     assert!(is_pe(&bytes) && !is_pe(b"MZ") && !is_pe(b"070701"));
 }
 
@@ -64,6 +64,10 @@ fn refuses_what_it_can_not_tell() {
     let mut cut = image(&[(".initrd", &[7; 600])]);
     cut.truncate(cut.len() - 500);
     assert!(reason(&cut).contains(".initrd (600 bytes"), "{}", reason(&cut));
+    // Whose image it is can be told all the same, so that it isn't passed over.
+    let mut cut = image(&[(".cmdline", b"ostree=/a"), (".initrd", &[7; 600])]);
+    cut.truncate(cut.len() - 500);
+    assert_eq!(target(&cut).as_deref(), Some("/a"));
     assert!(reason(b"MZ").contains("ends before"));
 }
 
@@ -102,7 +106,7 @@ fn an_image_on_the_esp_belongs_to_the_deployment_on_its_command_line() {
 proptest! {
     #[test]
     fn garbage_never_panics(bytes in any::<Vec<u8>>(), position in 0..0x300_usize, byte in any::<u8>(), len in 0..3000_usize) {
-        drop(Uki::parse(&bytes));
+        drop((Uki::parse(&bytes), target(&bytes)));
         let mut damaged = image(&[(".linux", b"kernel"), (".cmdline", b"ostree=/a"), (".initrd", &[1; 700])]);
         damaged[position] = byte;
         drop(Uki::parse(&damaged));

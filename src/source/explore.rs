@@ -1,0 +1,227 @@
+//! What the threads of a walk do: they find their own way from dirtree to dirtree, each going deep and leaving half of
+//! what it has to a thread that has nothing to do, and read metadata and file objects.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, anyhow};
+
+use super::ObjectCache;
+use super::checksum::Checksum;
+use super::dirmeta::Dirmeta;
+use super::dirtree::Dirtree;
+use super::file::{FileReader, ObjectInfo, Work};
+use super::queue::Queue;
+use super::store::{Metadata, Store, read_metadata};
+use super::walk::DirectoryInfo;
+use super::xattrs::Xattrs;
+
+/// How many dirtrees a thread reads before it hands over what is in them.
+const DIRTREES: usize = 64;
+
+/// What a thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// Read these dirtrees, and all below them that nobody has met yet.
+    Dirtrees(Vec<Place>),
+    Dirmeta(Place),
+    Files(Vec<Place>),
+}
+
+/// What a thread has done.
+#[derive(Debug)]
+pub(super) enum Done {
+    Dirtrees(Chunk),
+    Dirmeta(u32, DirectoryInfo),
+    Files(Vec<(u32, ObjectInfo)>, Work),
+}
+
+/// An object, and its place in the table of its kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) place: u32,
+    pub(super) object: Checksum,
+}
+
+/// Dirtrees that were read, in the order of reading.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    pub(super) names: String,
+    pub(super) trees: Vec<ReadDirtree>,
+    /// The files of all dirtrees.
+    pub(super) files: Vec<FileEntry>,
+    /// The directories of all dirtrees.
+    pub(super) directories: Vec<DirectoryEntry>,
+}
+
+/// One dirtree of a [`Chunk`].
+#[derive(Debug)]
+pub(super) struct ReadDirtree {
+    pub(super) place: u32,
+    /// How many entries of the chunk are its own.
+    pub(super) files: usize,
+    pub(super) directories: usize,
+}
+
+/// A piece of the names that go with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct FileEntry {
+    pub(super) name: Name,
+    pub(super) object: Checksum,
+    /// By which the cache knows the object.
+    pub(super) number: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct DirectoryEntry {
+    pub(super) name: Name,
+    /// Place of the dirtree.
+    pub(super) dirtree: u32,
+    pub(super) dirmeta: Checksum,
+}
+
+/// The dirtrees that any thread has met, each with its place.
+#[derive(Debug, Default)]
+pub(super) struct Met(Mutex<HashMap<Checksum, u32>>);
+
+impl Met {
+    /// A dirtree's place, and whether nobody has met it before.
+    pub(super) fn meet(&self, object: Checksum) -> anyhow::Result<(u32, bool)> {
+        let mut met = self.lock();
+        let next = u32::try_from(met.len())?;
+        let place = *met.entry(object).or_insert(next);
+        Ok((place, place == next))
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// A thread that panics with the lock leaves the map whole, so poison has no meaning here.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Checksum, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A thread's side of the walk.
+pub(super) struct Explorer<'a> {
+    pub(super) stores: &'a [Store],
+    pub(super) cache: &'a dyn ObjectCache,
+    pub(super) queue: &'a Queue<Job>,
+    pub(super) met: &'a Met,
+    pub(super) results: Sender<anyhow::Result<Done>>,
+}
+
+/// Nobody listens any more: the walk has failed elsewhere.
+struct Hangup;
+
+impl Explorer<'_> {
+    /// Job by job until the queue is closed.
+    pub(super) fn run(self) {
+        let _alarm = Alarm(&self.results);
+        let mut files = FileReader::new(self.stores);
+        let mut buffer = Vec::new();
+        while let Some(job) = self.queue.next() {
+            let sent = match job {
+                Job::Dirtrees(open) => self.explore(open, &mut buffer),
+                Job::Dirmeta(place) => self.send(self.dirmeta(place, &mut buffer)),
+                Job::Files(places) => self.send(read_files(&mut files, &places)),
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn send(&self, done: anyhow::Result<Done>) -> Result<(), Hangup> {
+        self.results.send(done).map_err(|_| Hangup)
+    }
+
+    /// Reads dirtrees, and those in them, until none is left.
+    fn explore(&self, mut open: Vec<Place>, buffer: &mut Vec<u8>) -> Result<(), Hangup> {
+        let mut chunk = Chunk::default();
+        while let Some(place) = open.pop() {
+            if let Err(error) = self.dirtree(place, buffer, &mut chunk, &mut open) {
+                return self.send(Err(error));
+            }
+            if open.len() > 1 && self.queue.is_waited_for() {
+                // The ones that were met first have the most below them.
+                let share = open.drain(..open.len() / 2).collect();
+                self.queue.push_first(Job::Dirtrees(share));
+            }
+            if chunk.trees.len() == DIRTREES || open.is_empty() {
+                self.send(Ok(Done::Dirtrees(std::mem::take(&mut chunk))))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn dirtree(
+        &self,
+        Place { place, object }: Place,
+        buffer: &mut Vec<u8>,
+        chunk: &mut Chunk,
+        open: &mut Vec<Place>,
+    ) -> anyhow::Result<()> {
+        let bytes = read_metadata(self.stores, &object, Metadata::Dirtree, buffer)?;
+        let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
+        let (files, directories) = (parsed.files.len(), parsed.directories.len());
+        chunk.trees.push(ReadDirtree { place, files, directories });
+        for file in parsed.files {
+            let name = Name::add(&mut chunk.names, file.name)?;
+            chunk.files.push(FileEntry { name, object: file.object, number: self.cache.find(&file.object) });
+        }
+        for directory in parsed.directories {
+            let name = Name::add(&mut chunk.names, directory.name)?;
+            let (dirtree, is_new) = self.met.meet(directory.dirtree)?;
+            chunk.directories.push(DirectoryEntry { name, dirtree, dirmeta: directory.dirmeta });
+            if is_new {
+                open.push(Place { place: dirtree, object: directory.dirtree });
+            }
+        }
+        Ok(())
+    }
+
+    fn dirmeta(&self, Place { place, object }: Place, buffer: &mut Vec<u8>) -> anyhow::Result<Done> {
+        let bytes = read_metadata(self.stores, &object, Metadata::Dirmeta, buffer)?;
+        let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
+        let xattrs = Xattrs::new(&meta.xattrs);
+        let info = DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs };
+        Ok(Done::Dirmeta(place, info))
+    }
+}
+
+fn read_files(reader: &mut FileReader<'_>, places: &[Place]) -> anyhow::Result<Done> {
+    let mut work = Work::default();
+    let infos = reader.read(places.iter().map(|place| &place.object), &mut work)?;
+    Ok(Done::Files(places.iter().map(|place| place.place).zip(infos).collect(), work))
+}
+
+impl Name {
+    fn add(names: &mut String, name: &str) -> anyhow::Result<Self> {
+        let start = u32::try_from(names.len())?;
+        names.push_str(name);
+        Ok(Self { start, end: u32::try_from(names.len())? })
+    }
+}
+
+/// Tells the walk of a thread that panics: it would wait for that thread's result forever.
+struct Alarm<'a>(&'a Sender<anyhow::Result<Done>>);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // If nobody listens any more, nobody waits either.
+            drop(self.0.send(Err(anyhow!("a thread that read objects panicked"))));
+        }
+    }
+}
