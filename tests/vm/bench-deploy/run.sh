@@ -57,11 +57,11 @@ guest() {
     make_initramfs "$SUITE" "$WORK/initramfs" "$WORK/guest"
     QEMU_DISKS=()
     scratch_disk "$WORK/disk.img"
-    VM_MEMORY=3000 VM_TIMEOUT=3000 run_guest "$SUITE" "$WORK/initramfs" "$WORK/results" "$WORK/console" "${QEMU_DISKS[@]}" \
+    VM_MEMORY=3000 VM_TIMEOUT=3000 run_guest "$SUITE" "$WORK/initramfs" "$WORK/guest.results" "$WORK/console" "${QEMU_DISKS[@]}" \
         -smp "$cpus" "${clock[@]}" || say "QEMU: exit code $?"
-    sed -n "s/^time /$cpus $method ${depth:-default} /p" "$WORK/results" | tee -a "$WORK/times" >&2
-    sed -e '/^time /d' -e '/^end /d' -e '/^kernel /d' "$WORK/results"
-    grep -q -x 'end 0' "$WORK/results" || echo "not ok $method: the guest did not end well"
+    sed -n "s/^time /$cpus $method ${depth:-default} /p" "$WORK/guest.results" | tee -a "$WORK/times" >&2
+    sed -e '/^time /d' -e '/^end /d' -e '/^kernel /d' "$WORK/guest.results"
+    grep -q -x 'end 0' "$WORK/guest.results" || echo "not ok $method: the guest did not end well"
 }
 
 # median CPUS METHOD DEPTH WHAT
