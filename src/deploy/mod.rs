@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::convert::check_promise;
 use crate::refused::Refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
-use crate::source::{Checksum, Commit, Load, NoCache, Source};
+use crate::source::{Checksum, Commit, Load, MissingObject, NoCache, Source};
 use crate::tree::Tree;
 
 pub mod filesystem; // which file systems can hold a sealed deployment
@@ -124,7 +124,17 @@ pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'
         Trust::Foreign => return Ok(Outcome::Foreign),
     };
     let run = Run { lock, deployment, request, policy: &policy };
-    run.seal(origin).map(|sealed| Outcome::Sealed(Box::new(sealed)))
+    run.seal(origin).map(|sealed| Outcome::Sealed(Box::new(sealed))).map_err(refuse_incomplete)
+}
+
+/// A commit without one of its objects will not boot, however often it is tried.
+fn refuse_incomplete(error: anyhow::Error) -> anyhow::Error {
+    match error.chain().find_map(|cause| cause.downcast_ref::<MissingObject>()) {
+        Some(missing) => {
+            Refused(format!("{missing}; `ostree fsck --delete`, then pull the commit again")).into()
+        }
+        None => error,
+    }
 }
 
 /// What one run is about.

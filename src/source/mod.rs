@@ -41,7 +41,7 @@ pub use commit::Commit;
 pub use detached::Embedded;
 pub use file::{ObjectInfo, ObjectKind, Work};
 pub use gvariant::FormatError;
-pub use store::RepoMode;
+pub use store::{MissingObject, RepoMode};
 pub use xattrs::{XattrList, Xattrs};
 
 use assemble::assemble;

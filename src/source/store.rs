@@ -1,5 +1,6 @@
 //! The loose objects of a repository and its parents, as files.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -141,16 +142,27 @@ pub(super) fn read_metadata<'b>(
     Err(missing(stores, &name()))
 }
 
+/// No store has this object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissingObject {
+    name: String,
+    stores: Vec<PathBuf>,
+}
+
 /// The error for an object that no store has.
 pub(super) fn missing(stores: &[Store], name: &str) -> anyhow::Error {
-    match stores {
-        [store] => anyhow!("object {name} is missing from {}", store.path.display()),
-        _ => {
-            let paths: Vec<_> = stores.iter().map(|store| store.path.display().to_string()).collect();
-            anyhow!("object {name} is missing from {}", paths.join(" and "))
-        }
+    let stores = stores.iter().map(|store| store.path.clone()).collect();
+    MissingObject { name: name.to_owned(), stores }.into()
+}
+
+impl fmt::Display for MissingObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stores: Vec<_> = self.stores.iter().map(|store| store.display().to_string()).collect();
+        write!(f, "object {} is missing from {}", self.name, stores.join(" and "))
     }
 }
+
+impl std::error::Error for MissingObject {}
 
 /// Most objects take one call: a regular file gives less than it's asked for only at its end, and if it were something
 /// else, its bytes would not have the SHA-256 that they must have.
