@@ -106,7 +106,7 @@ boot_debian() {
     QEMU_DISKS=()
     disk "$disk"
     drive "$files/test.tar" test on
-    VM_TIMEOUT=${VM_TIMEOUT:-900} \
+    VM_TIMEOUT=${VM_TIMEOUT:-1800} \
         boot_qemu "$files/linux" "$files/initrd" "$options panic=-1 ${VM_CMDLINE:-}" "$results" "$console" "${QEMU_DISKS[@]}" ||
         say "QEMU: exit code $?"
     rm -rf "$files"
