@@ -58,13 +58,17 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
 fn each_claim_names_a_test_that_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    rust_files(&root.join("tests"), &mut files);
+    for directory in ["tests", "src"] {
+        rust_files(&root.join(directory), &mut files);
+    }
     let mut tests = BTreeSet::new();
     for file in files {
         let text = fs::read_to_string(file).unwrap();
-        tests.extend(
-            text.lines().filter_map(|line| Some(line.strip_prefix("fn ")?.split_once("()")?.0.to_owned())),
-        );
+        let after_mark = text.lines().zip(text.lines().skip(1)).filter(|(mark, _)| mark.trim() == "#[test]");
+        tests
+            .extend(after_mark.filter_map(|(_, line)| {
+                Some(line.trim().strip_prefix("fn ")?.split_once('(')?.0.to_owned())
+            }));
     }
     let readme = readme();
     let (_, claims) = readme.split_once("\n## Claims and their tests\n").unwrap();
