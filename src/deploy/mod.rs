@@ -4,6 +4,7 @@
 //! their place, and the initramfs's own check of the result. Nothing is changed before the evidence is found good for
 //! some image, and a run that is killed at any point is finished by the next one.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -18,6 +19,7 @@ use ostree_seal_root::names::CommitId;
 use ostree_seal_root::policy::{Kind, SealedPolicy};
 use ostree_seal_root::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::convert::check_promise;
 use crate::refused::Refused;
@@ -124,7 +126,22 @@ pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'
         Trust::Foreign => return Ok(Outcome::Foreign),
     };
     let run = Run { lock, deployment, request, policy: &policy };
-    run.seal(origin).map(|sealed| Outcome::Sealed(Box::new(sealed))).map_err(refuse_incomplete)
+    run.seal(origin)
+        .map(|sealed| Outcome::Sealed(Box::new(sealed)))
+        .map_err(|error| advise(refuse_incomplete(error)))
+}
+
+/// Says what to do about a disk that is full, whichever step found it out.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        let of_std = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        of_std == Some(io::ErrorKind::StorageFull) || cause.downcast_ref() == Some(&Errno::NOSPC)
+    };
+    if error.chain().any(is_full) {
+        anyhow::anyhow!("{error:#}; free some space and run the command again")
+    } else {
+        error
+    }
 }
 
 /// A commit without one of its objects will not boot, however often it is tried.
@@ -409,5 +426,28 @@ impl std::fmt::Debug for Request<'_> {
             .field("verity", &self.verity)
             .field("fsck", &self.fsck)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use rustix::io::Errno;
+
+    use super::advise;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do_about_it() {
+        let full = [
+            anyhow::Error::new(Errno::NOSPC),
+            anyhow::Error::new(std::io::Error::from(Errno::NOSPC)),
+            Err::<(), _>(Errno::NOSPC).context("writing the image").unwrap_err(),
+        ];
+        for error in full {
+            let text = format!("{:#}", advise(error));
+            assert!(text.ends_with("; free some space and run the command again"), "{text}");
+        }
+        let text = format!("{:#}", advise(anyhow::Error::new(Errno::IO)));
+        assert!(!text.contains("free some space"), "{text}");
     }
 }
