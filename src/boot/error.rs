@@ -62,7 +62,7 @@ pub(crate) struct Doing;
 
 impl Doing {
     /// Turns an errno into the failure of this step.
-    pub(crate) fn step<'a>(doing: &'a str) -> impl Fn(Errno) -> BootError + use<'a> {
+    pub(crate) fn step(doing: &str) -> impl Fn(Errno) -> BootError {
         move |errno| BootError::Step { doing: doing.to_owned(), errno, log: String::new() }
     }
 

@@ -91,7 +91,7 @@ impl NewRoot<'_> {
     fn attach_var(&self, place: &Path) -> Result<(), BootError> {
         let var = self.stateroot_var();
         let doing = |errno| Doing::with(&format!("mounting /{var} on"), place)(errno);
-        let tree = directory(self.physical, &var).and_then(clone_tree).map_err(&doing)?;
+        let tree = directory(self.physical, &var).and_then(clone_tree).map_err(doing)?;
         attach(tree, rustix::fs::CWD, place).and_then(|()| set_read_only(place, false)).map_err(doing)
     }
 
