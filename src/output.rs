@@ -250,10 +250,11 @@ mod tests {
         let data = vec![7; 1_000_000];
         let (value, written) = write_image(&path, |out| {
             out.write_all(&data[..999])?;
-            Ok(out.write_all(&data[999..])?)
+            out.write_all(&data[999..])?;
+            Ok("value")
         })
         .unwrap();
-        assert_eq!(value, ());
+        assert_eq!(value, "value");
         assert_eq!(std::fs::read(&path).unwrap(), data);
         assert_eq!(written.bytes, 1_000_000);
         assert_eq!(written.digest, merkle::digest(&data));
@@ -278,7 +279,7 @@ mod tests {
         std::fs::write(&path, "old").unwrap();
         let result = write_image(&path, |out| {
             out.write_all(b"half")?;
-            anyhow::bail!("no more") as anyhow::Result<()>
+            Err::<(), _>(anyhow::anyhow!("no more"))
         });
         assert_eq!(result.unwrap_err().to_string(), "no more");
         assert_eq!(std::fs::read(&path).unwrap(), b"old");

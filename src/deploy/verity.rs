@@ -25,7 +25,10 @@ mod queue; // and handed out to threads
 use queue::{Queue, lock};
 
 /// Threads that wait for the disk at the same time. Not tuned yet; `tests/vm/run.sh bench-deploy` measures it.
-pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = match NonZeroUsize::new(16) {
+    Some(depth) => depth,
+    None => NonZeroUsize::MIN,
+};
 
 /// How much is read ahead before fs-verity is switched on for the files that were read: enough for the kernel to see that
 /// nobody reads while we write, little enough to stay in the page cache of a small machine.

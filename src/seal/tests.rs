@@ -14,7 +14,7 @@ fn key(name: &str) -> PrivateKey {
 fn takes_a_signature_raw_in_base64_and_in_hex() {
     let signature = key("example.com/a").sign(b"text");
     let base64 = Base64::encode_string(&signature);
-    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = signature.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let wrapped = format!("{}\n{}\n", &base64[..64], &base64[64..]);
     for form in [
         signature.to_vec(),

@@ -79,6 +79,10 @@ unsafe fn compress<const N: usize>(states: &mut [State; N], blocks: [*const u8; 
         for sixteen in 1..4 {
             for group in 0..4 {
                 let k = load(&K, 4 * sixteen + group);
+                #[allow(
+                    clippy::needless_range_loop,
+                    reason = "Rust 1.85's clippy sees one of the indices only"
+                )]
                 for n in 0..N {
                     let last = w[(group + 3) % 4][n];
                     let minus_seven = _mm_alignr_epi8::<4>(last, w[(group + 2) % 4][n]);
