@@ -28,6 +28,7 @@ run() {
     seal) program=./ostree-seal-root ;;
     ostree) program="/usr/lib/ostree/ostree-prepare-root /sysroot" ;;
     mounts) program=./vm-mounts ;;
+    checked) program="./vm-mounts check" ;;
     true) program=/bin/true ;;
     esac
     PHASE=$phase NAME=$name PROGRAM=$program unshare -m sh -c '
@@ -45,5 +46,5 @@ run() {
 run first "$first"
 [ ! -e blocks ] || exit 0
 for _ in 1 2 3; do
-    for name in seal ostree mounts true; do run warm $name; done
+    for name in seal ostree mounts checked true; do run warm $name; done
 done
