@@ -395,6 +395,29 @@ fn deploy_in_somebody_elses_sysroot_says_who_may() {
     assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
 }
 
+/// What a command shows on a terminal of 80 columns, with both of its outputs.
+fn on_a_terminal(command: &std::process::Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    let line = format!("stty cols 80; {}", line.join(" "));
+    common::run("script", &["--quiet", "--return", "--command", &line, "/dev/null"])
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    if !is_root("progress_is_shown_on_a_terminal_and_nowhere_else") {
+        return;
+    }
+    let system = System::sealable();
+    let args = ["--defer-verity", "--fsck"];
+    let shown = on_a_terminal(&system.deploy_command(&args));
+    for step in ["checking contents", "making the image"] {
+        assert!(shown.contains(step) && shown.contains("s left"), "{step} is not in {shown}");
+    }
+    let run = system.deploy(&args);
+    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
+}
+
 #[test]
 fn status_says_what_the_next_boot_will_do() {
     if !is_root("status_says_what_the_next_boot_will_do") {

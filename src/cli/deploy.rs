@@ -285,14 +285,14 @@ impl Progress for Bar {
         if !self.terminal {
             return;
         }
-        let (doing, template) = match step {
-            Step::Fsck => ("checking contents", COUNTED),
-            Step::Enable => ("enabling fs-verity", COUNTED),
-            Step::Convert => ("making the image", "{msg} {spinner}"),
-            Step::Measure => ("measuring objects", COUNTED),
+        let doing = match step {
+            Step::Fsck => "checking contents",
+            Step::Enable => "enabling fs-verity",
+            Step::Convert => "making the image",
+            Step::Measure => "measuring objects",
         };
-        // The templates are fixed, so the fallback is never seen.
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        // The template is fixed, so the fallback is never seen.
+        let style = ProgressStyle::with_template(COUNTED).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(objects as u64).with_style(style).with_message(doing);
         self.with(|current| *current = Some(bar));
     }
@@ -300,6 +300,17 @@ impl Progress for Bar {
     fn object(&self) {
         if self.terminal {
             self.with(|bar| bar.iter().for_each(|bar| bar.inc(1)));
+        }
+    }
+
+    fn objects(&self, done: u64, known: u64) {
+        if self.terminal {
+            self.with(|bar| {
+                bar.iter().for_each(|bar| {
+                    bar.set_length(known);
+                    bar.set_position(done);
+                });
+            });
         }
     }
 

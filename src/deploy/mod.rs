@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use crate::convert::check_promise;
 use crate::refused::Refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
-use crate::source::{Checksum, Commit, Load, MissingObject, NoCache, Source};
+use crate::source::{self, Checksum, Commit, Load, MissingObject, NoCache, Source};
 use crate::tree::Tree;
 
 pub mod filesystem; // which file systems can hold a sealed deployment
@@ -72,8 +72,19 @@ pub trait Progress: Sync {
     fn begin(&self, step: Step, objects: usize);
     /// One more object of the step is done. Called from any thread.
     fn object(&self);
+    /// So many objects of the step are done, and so many are known by now.
+    fn objects(&self, done: u64, known: u64);
     /// The step is over.
     fn end(&self);
+}
+
+/// What conversion says about its objects, said by the deploy step.
+struct Converted<'a>(&'a dyn Progress);
+
+impl source::Progress for Converted<'_> {
+    fn objects(&mut self, done: u64, known: u64) {
+        self.0.objects(done, known);
+    }
 }
 
 /// A step that takes longer than a moment.
@@ -295,7 +306,8 @@ impl Run<'_> {
     /// the digest that it has instead of the one that was signed.
     fn make_image(&self, from: &Ingredients<'_>) -> Result<Result<Placed, Digest>> {
         self.request.progress.begin(Step::Convert, 0);
-        let load = Load { threads: self.request.threads, cache: &NoCache, progress: &mut () };
+        let mut progress = Converted(self.request.progress);
+        let load = Load { threads: self.request.threads, cache: &NoCache, progress: &mut progress };
         let loaded = from.source.load(from.commit, load);
         self.request.progress.end();
         let loaded = loaded?;

@@ -1,6 +1,5 @@
 //! The order in which objects are taken: that of their inode numbers.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
@@ -21,27 +20,19 @@ pub(super) fn inode_order(
     objects: &[Object],
     threads: NonZeroUsize,
 ) -> Result<Vec<usize>, ObjectError> {
-    let mut by_directory: BTreeMap<&[u8], Vec<(&[u8], usize)>> = BTreeMap::new();
-    for (index, object) in objects.iter().enumerate() {
-        let path = object.path.to_bytes();
-        let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(0);
-        let name = path.get(slash + 1..).unwrap_or_default();
-        by_directory.entry(&path[..slash]).or_default().push((name, index));
-    }
-    let mut directories: Vec<_> = by_directory.into_iter().collect();
-    directories.iter_mut().for_each(|(_, wanted)| wanted.sort_unstable());
+    let mut wanted: Vec<Wanted<'_>> = objects.iter().enumerate().map(Wanted::new).collect();
+    wanted.sort_unstable_by_key(|wanted| (wanted.parent, wanted.key));
+    let directories: Vec<_> = wanted.chunk_by(|one, next| one.parent == next.parent).collect();
     let all = Mutex::new(Vec::with_capacity(objects.len()));
     let queue = Queue::new(directories.len(), threads);
     queue.run(|place| {
-        let (parent, wanted) = &directories[place];
-        let mut found = find_inodes(directory, parent, wanted)?;
+        let mut found = find_inodes(directory, directories[place])?;
         lock(&all).append(&mut found);
         Ok(true)
     });
-    queue.finish().map_err(|(place, problem)| {
-        let first = directories[place].1[0].1;
-        ObjectError::new(&objects[first].path, problem)
-    })?;
+    queue
+        .finish()
+        .map_err(|(place, problem)| ObjectError::new(&objects[directories[place][0].index].path, problem))?;
     in_order(objects, all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -63,26 +54,51 @@ fn in_order(objects: &[Object], all: Vec<Found>) -> Result<Vec<usize>, ObjectErr
     Ok(order.into_iter().map(|(_, index)| index).collect())
 }
 
-/// Finds `wanted` (sorted names of files in `parent`, and their indexes).
-fn find_inodes(
-    directory: BorrowedFd<'_>,
-    parent: &[u8],
-    wanted: &[(&[u8], usize)],
-) -> Result<Vec<Found>, Problem> {
+/// An object that is looked for in its directory.
+struct Wanted<'a> {
+    parent: &'a [u8],
+    name: &'a [u8],
+    /// What the name begins with, to compare without following a reference.
+    key: u64,
+    index: usize,
+}
+
+impl<'a> Wanted<'a> {
+    fn new((index, object): (usize, &'a Object)) -> Self {
+        let path = object.path.to_bytes();
+        let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(0);
+        let name = path.get(slash + 1..).unwrap_or_default();
+        Self { parent: &path[..slash], name, key: key(name), index }
+    }
+}
+
+/// The first eight bytes as a number.
+fn key(name: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let len = name.len().min(8);
+    first[..len].copy_from_slice(&name[..len]);
+    u64::from_be_bytes(first)
+}
+
+/// Finds objects of one directory, sorted by their keys.
+fn find_inodes(directory: BorrowedFd<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<Found>, Problem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
-    let opened = fs::openat(directory, parent, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT => Problem::Missing,
-        errno => Problem::Open(errno),
-    })?;
+    let opened =
+        fs::openat(directory, wanted[0].parent, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Problem::Missing,
+            errno => Problem::Open(errno),
+        })?;
     let mut found = Vec::with_capacity(wanted.len());
     let mut buffer = Vec::with_capacity(32 * 1024);
     let mut entries = RawDir::new(opened, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(Problem::Open)?;
         let name = entry.file_name().to_bytes();
-        let from = wanted.partition_point(|(wanted, _)| *wanted < name);
-        for (_, index) in wanted[from..].iter().take_while(|(wanted, _)| *wanted == name) {
-            found.push((*index, entry.file_type(), entry.ino()));
+        let key = key(name);
+        let from = wanted.partition_point(|wanted| wanted.key < key);
+        let same_key = wanted[from..].iter().take_while(|wanted| wanted.key == key);
+        for wanted in same_key.filter(|wanted| wanted.name == name) {
+            found.push((wanted.index, entry.file_type(), entry.ino()));
         }
     }
     Ok(found)
