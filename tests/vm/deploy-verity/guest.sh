@@ -70,6 +70,10 @@ same idle_run_enables_nothing 0 "$(count "$report" objects_enabled)"
 same idle_run_changes_nothing "$before" "$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %Z' | md5sum)"
 note "idle run measured $(count "$report" objects_before) objects, the first saw $total files"
 
+mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
+shown=$(/usr/bin/script --quiet --return --command "stty cols 80; $seal deploy --sysroot=/sysroot" /dev/null </dev/null)
+case $shown in *"enabling fs-verity "*"/"*" left"*) ok a_terminal_shows_the_progress ;; *) not_ok a_terminal_shows_the_progress "$shown" ;; esac
+
 # A file that is busy for a moment, and a call that is interrupted: waited for, and done again.
 for error in EINTR ETXTBSY; do
     cp "$last" "$last.new" && mv "$last.new" "$last"

@@ -50,5 +50,6 @@ add_closure / "$SEAL" "$GUEST/root"
 add_closure / /usr/bin/chattr "$GUEST/root"
 add_closure / /usr/bin/lsattr "$GUEST/root"
 add_closure / "$(command -v strace)" "$GUEST/root"
+add_closure / "$(command -v script)" "$GUEST/root"
 printf 'DISK_SIZE=300M\nVM_TIMEOUT=600\n' >"$WORK/settings"
 chattr -R -f -i "$DISK/ostree/deploy" || true # mke2fs doesn't copy the flag, and nobody could remove the directory
