@@ -66,6 +66,8 @@ fn measure_work(
     for round in 0..rounds {
         for (contender, row) in contenders.iter().zip(&mut rows) {
             (contender.prepare)().with_context(|| format!("preparing {}", contender.program))?;
+            // What earlier runs left to be written would be written during this one.
+            rustix::fs::sync();
             floor::warm(&repo.path)?;
             let run = measure::run(&contender.command)?;
             eprintln!("{} {work}, round {round}: {} {:.3} s", row.set, row.program, run.seconds);

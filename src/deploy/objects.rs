@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use super::verity::Object;
+use super::verity::{Object, prefix};
 use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
-use crate::tree::{Content, Tree};
+use crate::tree::{Backing, Content, Tree};
 
 /// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
 /// than they compute.
@@ -26,22 +26,26 @@ pub fn unmeasured(names: &[Checksum]) -> Vec<Object> {
     names.iter().map(|name| Object { path: loose_path(name), digest: None }).collect()
 }
 
-/// The objects that the image of a tree points at, each with the digest that the image has for it.
+/// The objects that the image of a tree points at, each once, with the digest that the image has for it.
 pub fn of_tree(tree: &Tree) -> Vec<Object> {
-    let mut objects: Vec<Object> = tree
-        .nodes()
-        .filter_map(|(_, node)| match node.content {
-            Content::External(backing) => Some(tree[backing]),
-            _ => None,
-        })
-        .filter_map(|backing| {
+    let backings = tree.nodes().filter_map(|(_, node)| match node.content {
+        Content::External(backing) => Some(tree[backing]),
+        _ => None,
+    });
+    // An idle deploy does little else than this, so numbers are compared where they suffice.
+    let mut backings: Vec<_> = backings.map(|backing| (prefix(&tree[backing.payload]), backing)).collect();
+    let rest = |backing: &Backing| (&tree[backing.payload], backing.digest);
+    backings.sort_unstable_by(|(a_prefix, a), (b_prefix, b)| {
+        a_prefix.cmp(b_prefix).then_with(|| rest(a).cmp(&rest(b)))
+    });
+    backings.dedup_by(|(a_prefix, a), (b_prefix, b)| a_prefix == b_prefix && rest(a) == rest(b));
+    backings
+        .into_iter()
+        .filter_map(|(_, backing)| {
             let path = CString::new(&tree[backing.payload]).ok()?;
             Some(Object { path, digest: backing.digest })
         })
-        .collect();
-    objects.sort_unstable();
-    objects.dedup();
-    objects
+        .collect()
 }
 
 /// Where a repository of a bare mode has a file object, below `objects`.
@@ -68,4 +72,38 @@ impl ObjectCache for Names {
     }
 
     fn add(&self, _: &Checksum, _: &ObjectInfo) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use ostree_seal_root::digest::Digest;
+
+    use super::of_tree;
+    use crate::tree::Tree;
+
+    #[test]
+    fn objects_of_a_tree_are_there_once_for_each_digest() {
+        let dump = |path: &str, payload: &str, digest: &str| {
+            format!("/{path} 5 100644 1 0 0 0 0.0 {payload} - {digest}\n")
+        };
+        let (one, two) = ("1".repeat(64), "2".repeat(64));
+        let mut text = String::from("/ 4096 40755 2 0 0 0 0.0 - - -\n");
+        text.push_str(&dump("a", "ff/long-enough-to-differ-late-2.file", &one));
+        text.push_str(&dump("b", "ff/long-enough-to-differ-late-1.file", &one));
+        text.push_str(&dump("c", "ff/long-enough-to-differ-late-2.file", &one));
+        text.push_str(&dump("d", "ff/long-enough-to-differ-late-2.file", &two));
+        text.push_str(&dump("e", "0f/short", &two));
+        let tree: Tree = crate::dump::parse(text.as_bytes()).unwrap();
+        let found: Vec<_> = of_tree(&tree)
+            .into_iter()
+            .map(|object| (object.path.into_string().unwrap(), object.digest.map(|Digest(bytes)| bytes[0])))
+            .collect();
+        let expected = [
+            ("0f/short", 0x22),
+            ("ff/long-enough-to-differ-late-1.file", 0x11),
+            ("ff/long-enough-to-differ-late-2.file", 0x11),
+            ("ff/long-enough-to-differ-late-2.file", 0x22),
+        ];
+        assert_eq!(found, expected.map(|(path, digest)| (path.to_owned(), Some(digest))));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) fn inode_order(
     threads: NonZeroUsize,
 ) -> Result<Vec<usize>, ObjectError> {
     let mut wanted: Vec<Wanted<'_>> = objects.iter().enumerate().map(Wanted::new).collect();
-    wanted.sort_unstable_by_key(|wanted| (wanted.parent, wanted.key));
+    wanted.sort_unstable_by_key(|wanted| (wanted.parent, wanted.prefix));
     let directories: Vec<_> = wanted.chunk_by(|one, next| one.parent == next.parent).collect();
     let all = Mutex::new(Vec::with_capacity(objects.len()));
     let queue = Queue::new(directories.len(), threads);
@@ -58,8 +58,8 @@ fn in_order(objects: &[Object], all: Vec<Found>) -> Result<Vec<usize>, ObjectErr
 struct Wanted<'a> {
     parent: &'a [u8],
     name: &'a [u8],
-    /// What the name begins with, to compare without following a reference.
-    key: u64,
+    /// To compare without following a reference.
+    prefix: u128,
     index: usize,
 }
 
@@ -68,19 +68,16 @@ impl<'a> Wanted<'a> {
         let path = object.path.to_bytes();
         let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(0);
         let name = path.get(slash + 1..).unwrap_or_default();
-        Self { parent: &path[..slash], name, key: key(name), index }
+        Self { parent: &path[..slash], name, prefix: prefix(name), index }
     }
 }
 
-/// The first eight bytes as a number.
-fn key(name: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let len = name.len().min(8);
-    first[..len].copy_from_slice(&name[..len]);
-    u64::from_be_bytes(first)
+/// What a name or path begins with, as a number: equal for equal ones, and hardly ever for others.
+pub(in crate::deploy) fn prefix(name: &[u8]) -> u128 {
+    name.iter().take(16).fold(0, |prefix, byte| prefix << 8 | u128::from(*byte))
 }
 
-/// Finds objects of one directory, sorted by their keys.
+/// Finds objects of one directory, sorted by the prefixes of their names.
 fn find_inodes(directory: BorrowedFd<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<Found>, Problem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
     let opened =
@@ -94,10 +91,10 @@ fn find_inodes(directory: BorrowedFd<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<F
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(Problem::Open)?;
         let name = entry.file_name().to_bytes();
-        let key = key(name);
-        let from = wanted.partition_point(|wanted| wanted.key < key);
-        let same_key = wanted[from..].iter().take_while(|wanted| wanted.key == key);
-        for wanted in same_key.filter(|wanted| wanted.name == name) {
+        let prefix = prefix(name);
+        let from = wanted.partition_point(|wanted| wanted.prefix < prefix);
+        let same_prefix = wanted[from..].iter().take_while(|wanted| wanted.prefix == prefix);
+        for wanted in same_prefix.filter(|wanted| wanted.name == name) {
             found.push((wanted.index, entry.file_type(), entry.ino()));
         }
     }
