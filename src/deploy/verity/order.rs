@@ -74,7 +74,7 @@ impl<'a> Wanted<'a> {
 
 /// What a name or path begins with, as a number: equal for equal ones, and hardly ever for others.
 pub(in crate::deploy) fn prefix(name: &[u8]) -> u128 {
-    name.iter().take(16).fold(0, |prefix, byte| prefix << 8 | u128::from(*byte))
+    name.iter().take(16).fold(0, |prefix, byte| (prefix << 8) | u128::from(*byte))
 }
 
 /// Finds objects of one directory, sorted by the prefixes of their names.
