@@ -315,7 +315,9 @@ fn start_long_conversion(fixture: &Fixture, image: &Path) -> Child {
     let (_, file) = fixture.object("/baz/cow", "file");
     fs::File::options().write(true).open(file).unwrap().set_len(1 << 40).unwrap();
     let image = image.display().to_string();
-    let mut command = program();
+    // A shell that runs the tests in the background has them ignore SIGINT.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(program().get_program());
     command.args(["convert", &repo_arg(&fixture.repo.path), "main", &image]);
     command.stdout(Stdio::null()).spawn().unwrap()
 }
