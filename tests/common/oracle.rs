@@ -46,8 +46,11 @@ impl Oracle {
     }
 }
 
+/// Where `make oracle` makes it: CACHE of `tests/tools/common.sh`.
 fn default_root() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache");
-    cache.unwrap_or_else(home).join("ostree-seal/oracle-sid")
+    let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || named("HOME").unwrap_or_default().join(".cache");
+    let cache = named("OSTREE_SEAL_CACHE")
+        .unwrap_or_else(|| named("XDG_CACHE_HOME").unwrap_or_else(home).join("ostree-seal"));
+    cache.join("oracle-sid")
 }
