@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use super::verity::{Object, prefix};
+use super::verity::Object;
 use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
-use crate::tree::{Backing, Content, Tree};
+use crate::tree::{Content, Tree};
 
 /// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
 /// than they compute.
@@ -28,24 +28,20 @@ pub fn unmeasured(names: &[Checksum]) -> Vec<Object> {
 
 /// The objects that the image of a tree points at, each once, with the digest that the image has for it.
 pub fn of_tree(tree: &Tree) -> Vec<Object> {
-    let backings = tree.nodes().filter_map(|(_, node)| match node.content {
-        Content::External(backing) => Some(tree[backing]),
-        _ => None,
-    });
-    // An idle deploy does little else than this, so numbers are compared where they suffice.
-    let mut backings: Vec<_> = backings.map(|backing| (prefix(&tree[backing.payload]), backing)).collect();
-    let rest = |backing: &Backing| (&tree[backing.payload], backing.digest);
-    backings.sort_unstable_by(|(a_prefix, a), (b_prefix, b)| {
-        a_prefix.cmp(b_prefix).then_with(|| rest(a).cmp(&rest(b)))
-    });
-    backings.dedup_by(|(a_prefix, a), (b_prefix, b)| a_prefix == b_prefix && rest(a) == rest(b));
-    backings
-        .into_iter()
-        .filter_map(|(_, backing)| {
+    let mut objects: Vec<Object> = tree
+        .nodes()
+        .filter_map(|(_, node)| match node.content {
+            Content::External(backing) => Some(tree[backing]),
+            _ => None,
+        })
+        .filter_map(|backing| {
             let path = CString::new(&tree[backing.payload]).ok()?;
             Some(Object { path, digest: backing.digest })
         })
-        .collect()
+        .collect();
+    objects.sort_unstable();
+    objects.dedup();
+    objects
 }
 
 /// Where a repository of a bare mode has a file object, below `objects`.

@@ -24,8 +24,6 @@ mod queue; // and handed out to threads
 
 use queue::{Queue, lock};
 
-pub(super) use order::prefix;
-
 /// Threads that wait for the disk at the same time. From 8 on the time stays the same, on disks with and without a latency:
 /// `tests/vm/bench-deploy`.
 pub const DEFAULT_QUEUE_DEPTH: NonZeroUsize = match NonZeroUsize::new(16) {

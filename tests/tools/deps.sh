@@ -19,12 +19,13 @@ check  | erofs-utils            | command -v fsck.erofs
 check  | fsverity               | command -v fsverity
 check  | strace                 | command -v strace
 check  | xz-utils               | command -v xz
+check  | cpio                   | command -v cpio
+check  | bsdutils               | command -v script
 check  | shellcheck             | command -v shellcheck
 root   | debootstrap            | command -v debootstrap
 root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-keyring.gpg
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
 vm     | busybox-static         | busybox_is_static
-vm     | cpio                   | command -v cpio
 vm     | kmod                   | command -v depmod
 vm     | zstd                   | command -v zstd
 vm     | xfsprogs               | command -v mkfs.xfs
