@@ -12,8 +12,8 @@ use std::num::NonZeroUsize;
 
 use common::dumps::{self, Loss};
 use ostree_seal::dump;
-use ostree_seal::erofs::{self, Versions};
-use ostree_seal::tree::Tree;
+use ostree_seal::erofs::{self, Backing, Versions};
+use ostree_seal::tree::{Content, Tree};
 use proptest::prelude::{ProptestConfig, prop_assert_eq};
 use proptest::proptest;
 
@@ -34,6 +34,12 @@ fn text(tree: &Tree) -> Vec<u8> {
     text
 }
 
+fn backing<'t>(tree: &'t Tree, content: &Content) -> Option<Backing<'t>> {
+    let Content::External(backing) = content else { return None };
+    let backing = &tree[*backing];
+    Some(Backing { payload: &tree[backing.payload], digest: backing.digest })
+}
+
 fn own_version(image: &[u8]) -> Versions {
     let version = erofs::version(image).unwrap();
     Versions { min: version, max: version }
@@ -47,6 +53,17 @@ proptest! {
         let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
         let again = self::image(&erofs::read(&image).unwrap(), own_version(&image));
         prop_assert_eq!(first_difference(&image, &again), None);
+    }
+
+    #[test]
+    fn backing_files_are_those_of_the_tree(input in dumps::dump(Loss::None), which in 0..3_usize) {
+        let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
+        let tree = erofs::read(&image).unwrap();
+        let mut expected: Vec<_> = tree.nodes().filter_map(|(_, node)| backing(&tree, &node.content)).collect();
+        let mut found = erofs::backings(&image).unwrap();
+        expected.sort_unstable();
+        found.sort_unstable();
+        prop_assert_eq!(found, expected);
     }
 
     #[test]

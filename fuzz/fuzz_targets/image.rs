@@ -7,7 +7,10 @@ use ostree_seal::dump;
 use ostree_seal::erofs::{self, Versions};
 
 fuzz_target!(|image: &[u8]| {
+    // It skips names and all that is no file, so it may accept what is no tree.
+    let backings = erofs::backings(image);
     let Ok(tree) = erofs::read(image) else { return };
+    assert!(backings.is_ok(), "the backing files of an image that is readable aren't");
     let mut text = Vec::new();
     dump::print(&tree, &mut text).expect("a vector takes everything");
     let Ok(plan) = erofs::plan(&tree, Versions::default()) else { return };

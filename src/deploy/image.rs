@@ -15,16 +15,16 @@ use crate::erofs::{self, Versions};
 use crate::output::{ImageVerity, NewImage};
 use crate::tree::Tree;
 
-/// The tree of a deployment's image, if the kernel enforces this digest on it.
+/// A deployment's image, if the kernel enforces this digest on it.
 #[context("reading the image in {}", deployment.display())]
-pub fn read_enforced(deployment: &Path, expected: Digest) -> Result<Option<Tree>> {
+pub fn read_enforced(deployment: &Path, expected: Digest) -> Result<Option<Vec<u8>>> {
     let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
     if verity::measure(&image) != Ok(expected) {
         return Ok(None);
     }
     let mut bytes = Vec::new();
     image.read_to_end(&mut bytes)?;
-    Ok(Some(erofs::read(&bytes)?))
+    Ok(Some(bytes))
 }
 
 /// Writes the image of a tree to `path`, if it has the digest that is expected of it. The inner error is the digest

@@ -48,7 +48,7 @@ pub mod status; // what the next boot will make of each deployment
 
 use place::{Placed, Verity};
 use trust::{Origin, Trust};
-use verity::{Pass, SealedObjects};
+use verity::{ObjectError, Pass, SealedObjects};
 
 /// How a deployment is to be sealed.
 pub struct Request<'a> {
@@ -211,7 +211,7 @@ impl Run<'_> {
             filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
         }
         let placement = match self.enforced_image(&signed)? {
-            Some(tree) => self.keep(&objects, &tree, &signed)?,
+            Some(image) => self.keep(&objects, &image, &signed)?,
             None => self.make(&Ingredients {
                 source: &source,
                 commit: &commit,
@@ -268,8 +268,8 @@ impl Run<'_> {
         Ok(notes.into_iter().map(|note| Some(note.into_bytes())).collect())
     }
 
-    /// The tree of the deployment's image, if the kernel enforces on it the digest that was signed.
-    fn enforced_image(&self, signed: &Signed) -> Result<Option<Tree>> {
+    /// The deployment's image, if the kernel enforces on it the digest that was signed.
+    fn enforced_image(&self, signed: &Signed) -> Result<Option<Vec<u8>>> {
         match self.request.verity {
             Verity::Now => image::read_enforced(&self.deployment.directory, signed.expected),
             Verity::Deferred => Ok(None),
@@ -277,10 +277,12 @@ impl Run<'_> {
     }
 
     /// Seals a deployment whose image is in its place: an idle second run opens and measures, and writes nothing.
-    fn keep(&self, directory: impl AsFd + Sync, tree: &Tree, signed: &Signed) -> Result<Placement> {
-        let objects = Some(self.pass(Step::Enable, directory, &objects::of_tree(tree))?);
+    fn keep(&self, directory: impl AsFd + Sync, image: &[u8], signed: &Signed) -> Result<Placement> {
+        let list = objects::of_image(image)?;
+        let sealed =
+            self.pass(Step::Enable, &list, |list, pass| verity::keep_sealed(directory, list, pass))?;
         let note = self.place_note(signed)?;
-        Ok(Placement { image: Placed::Kept, note, objects })
+        Ok(Placement { image: Placed::Kept, note, objects: Some(sealed) })
     }
 
     /// Switches fs-verity on first, so that the image is made of digests that the kernel measures: content is read once,
@@ -290,7 +292,10 @@ impl Run<'_> {
         let objects = match self.request.verity {
             Verity::Now => {
                 let names = objects::names_of(source, commit, self.request.queue_depth)?;
-                Some(self.pass(Step::Enable, from.directory, &objects::unmeasured(&names))?)
+                let list = objects::unmeasured(&names);
+                Some(self.pass(Step::Enable, &list, |list, pass| {
+                    verity::seal_objects(from.directory, list, pass)
+                })?)
             }
             Verity::Deferred => None,
         };
@@ -313,7 +318,8 @@ impl Run<'_> {
         let loaded = loaded?;
         // An object that somebody has put there since; the kernel has measured all others.
         if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
-            self.pass(Step::Measure, from.directory, &objects::of_tree(&loaded.tree))?;
+            let list = objects::of_tree(&loaded.tree);
+            self.pass(Step::Measure, &list, |list, pass| verity::keep_sealed(from.directory, list, pass))?;
         }
         self.place_image(&loaded.tree, from.signed.expected)
     }
@@ -354,13 +360,13 @@ impl Run<'_> {
     fn pass(
         &self,
         step: Step,
-        directory: impl AsFd + Sync,
         list: &[verity::Object],
+        seal: impl FnOnce(&[verity::Object], &Pass<'_>) -> Result<SealedObjects, ObjectError>,
     ) -> Result<SealedObjects> {
         let progress = self.request.progress;
         progress.begin(step, list.len());
         let pass = Pass { queue_depth: self.request.queue_depth, progress: &|| progress.object() };
-        let sealed = verity::seal_objects(directory, list, &pass);
+        let sealed = seal(list, &pass);
         progress.end();
         sealed.map_err(
             |error| if error.is_refusal() { Refused(error.to_string()).into() } else { error.into() },

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 
-use super::verity::Object;
+use super::verity::{Object, prefix};
+use crate::erofs::{self, Backing};
 use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
 use crate::tree::{Content, Tree};
 
@@ -26,22 +27,32 @@ pub fn unmeasured(names: &[Checksum]) -> Vec<Object> {
     names.iter().map(|name| Object { path: loose_path(name), digest: None }).collect()
 }
 
-/// The objects that the image of a tree points at, each once, with the digest that the image has for it.
+/// The objects that the image of a tree points at, each once, with the digest that the image has for it; sorted.
 pub fn of_tree(tree: &Tree) -> Vec<Object> {
-    let mut objects: Vec<Object> = tree
-        .nodes()
-        .filter_map(|(_, node)| match node.content {
-            Content::External(backing) => Some(tree[backing]),
-            _ => None,
-        })
-        .filter_map(|backing| {
-            let path = CString::new(&tree[backing.payload]).ok()?;
-            Some(Object { path, digest: backing.digest })
-        })
-        .collect();
-    objects.sort_unstable();
-    objects.dedup();
-    objects
+    let backings = tree.nodes().filter_map(|(_, node)| match node.content {
+        Content::External(backing) => Some(tree[backing]),
+        _ => None,
+    });
+    let backings =
+        backings.map(|backing| Backing { payload: &tree[backing.payload], digest: backing.digest });
+    of_backings(backings)
+}
+
+/// The objects that an image points at, as [`of_tree`] has them.
+pub fn of_image(image: &[u8]) -> Result<Vec<Object>> {
+    Ok(of_backings(erofs::backings(image)?))
+}
+
+fn of_backings<'i>(backings: impl IntoIterator<Item = Backing<'i>>) -> Vec<Object> {
+    // With numbers in front, hardly ever a reference is followed to compare.
+    let numbered = backings.into_iter().map(|backing| (prefix(backing.payload), backing));
+    let mut sorted: Vec<_> = numbered.collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let object = |(_, backing): (u128, Backing<'_>)| {
+        Some(Object { path: CString::new(backing.payload).ok()?, digest: backing.digest })
+    };
+    sorted.into_iter().filter_map(object).collect()
 }
 
 /// Where a repository of a bare mode has a file object, below `objects`.
@@ -72,9 +83,12 @@ impl ObjectCache for Names {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use ostree_seal_root::digest::Digest;
 
-    use super::of_tree;
+    use super::{of_image, of_tree};
+    use crate::erofs::{self, Versions};
     use crate::tree::Tree;
 
     #[test]
@@ -101,5 +115,9 @@ mod tests {
             ("ff/long-enough-to-differ-late-2.file", 0x22),
         ];
         assert_eq!(found, expected.map(|(path, digest)| (path.to_owned(), Some(digest))));
+        let plan = erofs::plan(&tree, Versions::default()).unwrap();
+        let mut image = Vec::new();
+        erofs::emit(&tree, &plan, NonZeroUsize::MIN, &mut image).unwrap();
+        assert_eq!(of_image(&image).unwrap(), of_tree(&tree));
     }
 }

@@ -9,7 +9,6 @@ use rustix::fs::{Mode, OFlags};
 use super::trust::{Bootable, Origin, Trust};
 use super::verity::{Coverage, coverage};
 use super::{objects, place, preflight, trust, uki};
-use crate::erofs;
 use crate::refused::is_refusal;
 use crate::source::sysroot::{Deployment, Sysroot};
 
@@ -94,7 +93,7 @@ fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> 
     let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut image, &mut bytes)?;
-    let list = objects::of_tree(&erofs::read(&bytes)?);
+    let list = objects::of_image(&bytes)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())
         .context("opening the objects of the repository")?;

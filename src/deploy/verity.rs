@@ -22,6 +22,7 @@ use rustix::io::Errno;
 mod order; // in which objects are taken
 mod queue; // and handed out to threads
 
+pub(super) use order::prefix;
 use queue::{Queue, lock};
 
 /// Threads that wait for the disk at the same time. From 8 on the time stays the same, on disks with and without a latency:
@@ -59,8 +60,8 @@ pub struct Pass<'a> {
     pub progress: &'a (dyn Fn() + Sync),
 }
 
-/// Objects that all have fs-verity, with the digests of the image as far as they were known. Only [`seal_objects`]
-/// makes one.
+/// Objects that all have fs-verity, with the digests of the image as far as they were known. Only [`seal_objects`] and
+/// [`keep_sealed`] make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SealedObjects {
     enabled: usize,
@@ -130,6 +131,32 @@ pub fn seal_objects(
         fs::syncfs(&directory).map_err(|errno| ObjectError::new(c".", Problem::Open(errno)))?;
     }
     Ok(done)
+}
+
+/// The same for objects that were sealed before: they are measured as the list has them, and only those that lack
+/// fs-verity after all go through [`seal_objects`].
+pub fn keep_sealed(
+    directory: impl AsFd + Sync,
+    objects: &[Object],
+    pass: &Pass<'_>,
+) -> Result<SealedObjects, ObjectError> {
+    let queue = Queue::new(objects.len(), pass.queue_depth);
+    let lacking = Mutex::new(Vec::new());
+    let before = queue.run(|place| {
+        let object = &objects[place];
+        let sealed = object.is_sealed(open_object(&directory, &object.path)?);
+        match sealed {
+            Ok(true) => (pass.progress)(),
+            // What is no regular file has no fs-verity either; that is told apart before anything is changed.
+            Ok(false) | Err(Problem::Measure(MeasureError::Unsupported)) => lock(&lacking).push(place),
+            Err(problem) => return Err(problem),
+        }
+        Ok(sealed == Ok(true))
+    });
+    queue.finish().map_err(|(place, problem)| ObjectError::new(&objects[place].path, problem))?;
+    let lacking = lacking.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let lacking: Vec<_> = lacking.into_iter().map(|place| objects[place].clone()).collect();
+    Ok(SealedObjects { enabled: 0, before }.plus(seal_objects(directory, &lacking, pass)?))
 }
 
 /// Counts the objects with fs-verity. Errors other than a missing file are errors.

@@ -20,7 +20,7 @@ mod xattrs; // shared xattrs, and the bytes of all
 pub use error::{PlanError, PlanErrorKind};
 pub use layout::{Plan, Versions, plan};
 pub use pieces::emit;
-pub use reader::{ReadError, ReadErrorKind, read, version};
+pub use reader::{Backing, ReadError, ReadErrorKind, backings, read, version};
 pub use sharing::Sharing;
 
 #[cfg(test)]

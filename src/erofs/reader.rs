@@ -1,25 +1,22 @@
 //! An image's tree. Images may come from an enemy: every offset is checked, nothing recurses, nothing is allocated by
 //! a length that the image claims, and work is linear in the image's length. README.md, "Reading".
 
+mod backings; // nothing but the backing files
 mod content; // bytes of directories, inline files and targets
 mod error; // what is wrong, and at which path
+mod image; // header and superblock
 mod inode; // one inode's record
 mod places; // which of several names is a node's place
 mod xattrs; // one inode's xattrs
 
-use zerocopy::FromBytes;
-
+pub use backings::{Backing, backings};
 pub use error::{ReadError, ReadErrorKind};
 
+use self::image::{Budget, Image, header};
 use self::inode::Inode;
 use self::xattrs::Markers;
-use super::format::{
-    BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, LCFS_EROFS_MAGIC,
-    LCFS_EROFS_VERSION, SLOT_LEN, SLOT_SIZE, SuperBlock,
-};
-use super::layout::VERSION_MAX;
 use crate::tree::{
-    Content, INLINE_MAX, Metadata, Mtime, Node, NodeId, Role, Span, TARGET_MAX, Tree, XattrsId, mode,
+    Content, INLINE_MAX, Metadata, Node, NodeId, Role, Span, TARGET_MAX, Tree, XattrsId, mode,
 };
 
 type Result<T> = std::result::Result<T, ReadErrorKind>;
@@ -59,14 +56,7 @@ enum Slot {
 
 /// An image and what was read of it.
 struct Reader<'i> {
-    image: &'i [u8],
-    /// Start of the metadata area.
-    meta: u64,
-    /// Start of the shared xattrs' blocks.
-    shared: u64,
-    /// Time of compact inodes.
-    build_time: Mtime,
-    root_nid: u64,
+    image: Image<'i>,
     tree: Tree,
     /// What is in each slot of the image.
     slots: Vec<Slot>,
@@ -74,9 +64,7 @@ struct Reader<'i> {
     names: Vec<Name>,
     /// Nodes that were made whiteouts, and what they are if their directory is not marked.
     whiteouts: Vec<(NodeId, Metadata)>,
-    /// Bytes of the inodes and shared xattrs so far. They don't overlap in an honest image, so one where they come to
-    /// more than its length is refused before the same bytes are read again and again.
-    taken: u64,
+    budget: Budget,
     known_xattrs: xattrs::Known,
     markers: Markers,
     /// Directories that are marked as having whiteouts, and their xattrs without the marks.
@@ -94,44 +82,16 @@ struct Name {
     node: Option<NodeId>,
 }
 
-fn header(image: &[u8]) -> Result<&ComposefsHeader> {
-    let (header, _) = ComposefsHeader::ref_from_prefix(image).map_err(|_| ReadErrorKind::NotComposefs)?;
-    if header.magic.get() != LCFS_EROFS_MAGIC {
-        return Err(ReadErrorKind::NotComposefs);
-    }
-    if header.version.get() != LCFS_EROFS_VERSION || header.composefs_version.get() > VERSION_MAX {
-        return Err(ReadErrorKind::Unsupported("version"));
-    }
-    Ok(header)
-}
-
 impl<'i> Reader<'i> {
     fn new(image: &'i [u8]) -> Result<Self> {
-        header(image)?;
-        let superblock = image.get(EROFS_SUPER_OFFSET..).unwrap_or_default();
-        let (superblock, _) =
-            SuperBlock::ref_from_prefix(superblock).map_err(|_| ReadErrorKind::NotComposefs)?;
-        if superblock.magic.get() != EROFS_SUPER_MAGIC_V1 {
-            return Err(ReadErrorKind::NotComposefs);
-        }
-        if superblock.blkszbits != BLOCK_BITS || superblock.dirblkbits != 0 {
-            return Err(ReadErrorKind::Unsupported("block size"));
-        }
-        if superblock.feature_incompat.get() != 0 {
-            return Err(ReadErrorKind::Unsupported("feature"));
-        }
-        let build_time = Mtime { sec: superblock.build_time.get(), nsec: superblock.build_time_nsec.get() };
+        let image = Image::new(image)?;
         let mut tree = Tree::new();
         Ok(Self {
             image,
-            meta: u64::from(superblock.meta_blkaddr.get()) * BLOCK_SIZE,
-            shared: u64::from(superblock.xattr_blkaddr.get()) * BLOCK_SIZE,
-            build_time,
-            root_nid: u64::from(superblock.root_nid.get()),
-            slots: vec![Slot::Unseen; image.len() / SLOT_LEN],
+            slots: vec![Slot::Unseen; image.slots()],
             names: Vec::new(),
             whiteouts: Vec::new(),
-            taken: 0,
+            budget: image.budget(),
             known_xattrs: xattrs::Known::default(),
             markers: Markers::new(&mut tree)?,
             marked: Vec::new(),
@@ -142,15 +102,9 @@ impl<'i> Reader<'i> {
 
     /// Reads the root's inode.
     fn root(&mut self) -> Result<Option<(NodeId, Inode)>> {
-        let slot = self.slot(self.root_nid)?;
+        let slot = self.image.root()?;
         let root = self.node(slot)?.filter(|(_, inode)| inode.is_directory());
         if root.is_none() { Err(ReadErrorKind::RootNotDirectory) } else { Ok(root) }
-    }
-
-    /// The slot of a nid, counted from the start of the image.
-    fn slot(&self, nid: u64) -> Result<usize> {
-        let slot = nid.checked_add(self.meta / SLOT_SIZE).and_then(|slot| usize::try_from(slot).ok());
-        slot.filter(|slot| *slot < self.slots.len()).ok_or(ReadErrorKind::Outside("inode"))
     }
 
     /// Reads the names of a directory, and the inodes that are new. `next` gets the directories among them.
@@ -160,7 +114,7 @@ impl<'i> Reader<'i> {
         inode: &Inode,
         next: &mut Vec<(NodeId, Inode)>,
     ) -> std::result::Result<(), ReadError> {
-        let image = self.image;
+        let image = self.image.bytes;
         let mut before: &[u8] = b"";
         for block in content::blocks(image, inode) {
             let entries = content::entries(block).map_err(|reason| self.error(parent, None, reason))?;
@@ -181,7 +135,7 @@ impl<'i> Reader<'i> {
 
     /// Reads one name. It returns the inode if that is a directory, whose names are to be read.
     fn name(&mut self, parent: NodeId, name: &[u8], nid: u64) -> Result<Option<(NodeId, Inode)>> {
-        let slot = self.slot(nid)?;
+        let slot = self.image.slot(nid)?;
         let found = match self.slots[slot] {
             Slot::Hidden => None,
             Slot::Unseen => self.node(slot)?.map(|(node, inode)| (node, Some(inode))),
@@ -198,8 +152,8 @@ impl<'i> Reader<'i> {
 
     /// Makes the inode in a slot a node; `None` if it is a real whiteout.
     fn node(&mut self, slot: usize) -> Result<Option<(NodeId, Inode)>> {
-        let inode = Inode::read(self.image, slot, self.build_time)?;
-        self.take(inode.taken())?;
+        let inode = self.image.inode(slot)?;
+        self.budget.take(inode.taken())?;
         if inode.is_whiteout() {
             self.slots[slot] = Slot::Hidden;
             return Ok(None);
@@ -222,11 +176,11 @@ impl<'i> Reader<'i> {
                 Content::External(self.tree.add_backing_at(found.payload, found.digest)?)
             }
             mode::S_IFREG => {
-                let content = content::whole(self.image, &inode, INLINE_MAX, &mut self.buffer)?;
+                let content = content::whole(self.image.bytes, &inode, INLINE_MAX, &mut self.buffer)?;
                 self.tree.add_inline(content)?
             }
             mode::S_IFLNK => {
-                let target = content::whole(self.image, &inode, TARGET_MAX, &mut self.buffer)?;
+                let target = content::whole(self.image.bytes, &inode, TARGET_MAX, &mut self.buffer)?;
                 if target.contains(&0) {
                     return Err(ReadErrorKind::Nul);
                 }
@@ -244,15 +198,9 @@ impl<'i> Reader<'i> {
         Ok(Some((node, inode)))
     }
 
-    /// Counts bytes that an inode or a shared xattr has for itself.
-    fn take(&mut self, len: u64) -> Result<()> {
-        self.taken = self.taken.saturating_add(len);
-        if self.taken > self.image.len() as u64 { Err(ReadErrorKind::Overlap) } else { Ok(()) }
-    }
-
     /// Puts the names found into the tree.
     fn finish(mut self) -> std::result::Result<Tree, ReadError> {
-        let root = self.slot(self.root_nid).map_err(ReadError::whole)?;
+        let root = self.image.root().map_err(ReadError::whole)?;
         let roles = places::roles(&self.names, &self.slots, root);
         let mut parents = vec![Tree::ROOT; self.tree.len()];
         for (name, role) in self.names.iter().zip(roles) {

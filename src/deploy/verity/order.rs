@@ -73,7 +73,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// What a name begins with, as a number: equal for equal ones, and hardly ever for others.
-fn prefix(name: &[u8]) -> u128 {
+pub(in crate::deploy) fn prefix(name: &[u8]) -> u128 {
     name.iter().take(16).fold(0, |prefix, byte| (prefix << 8) | u128::from(*byte))
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Add as _;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Problem;
@@ -12,7 +12,7 @@ use super::Problem;
 pub(super) struct Queue {
     len: usize,
     threads: usize,
-    next: Mutex<usize>,
+    next: AtomicUsize,
     closed: AtomicBool,
     first_error: Mutex<Option<(usize, Problem)>>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Queue {
 impl Queue {
     /// The places of a list of this length, for so many threads.
     pub(super) fn new(len: usize, threads: NonZeroUsize) -> Self {
-        let (next, first_error) = (Mutex::new(0), Mutex::new(None));
+        let (next, first_error) = (AtomicUsize::new(0), Mutex::new(None));
         Self {
             len,
             threads: threads.get().min(len.max(1)),
@@ -60,17 +60,16 @@ impl Queue {
     pub(super) fn finish(self) -> Result<usize, (usize, Problem)> {
         match self.first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(self.next.into_inner().unwrap_or_else(PoisonError::into_inner)),
+            None => Ok(self.next.into_inner().min(self.len)),
         }
     }
 
     fn take(&self) -> Option<usize> {
-        let mut next = lock(&self.next);
-        if *next >= self.len || self.closed.load(Ordering::Relaxed) {
+        if self.closed.load(Ordering::Relaxed) {
             return None;
         }
-        *next += 1;
-        Some(*next - 1)
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        (place < self.len).then_some(place)
     }
 
     fn fail(&self, place: usize, problem: Problem) {

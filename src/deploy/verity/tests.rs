@@ -11,10 +11,17 @@ use ostree_seal_root::verity::{EnableError, MeasureError};
 use rustix::io::Errno;
 
 use super::order::inode_order;
-use super::{Object, ObjectError, Pass, Problem, coverage, seal_objects};
+use super::{Object, ObjectError, Pass, Problem, SealedObjects, coverage, keep_sealed, seal_objects};
 
 const NOTHING: Digest = Digest([0; 32]);
 const THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+type SealPass = fn(&File, &[Object], &Pass<'_>) -> Result<SealedObjects, ObjectError>;
+/// Both that make [`SealedObjects`].
+const PASSES: [SealPass; 2] = [
+    |directory, list, pass| seal_objects(directory, list, pass),
+    |directory, list, pass| keep_sealed(directory, list, pass),
+];
 
 fn object(path: &str) -> Object {
     Object { path: CString::new(path).unwrap(), digest: Some(NOTHING) }
@@ -57,9 +64,11 @@ fn a_missing_object_is_named_before_anything_is_done() {
     let (_directory, opened) = directory_of(&["aa/1.file", "aa/2.file"]);
     for missing in ["aa/3.file", "bb/1.file"] {
         let objects = [object("aa/1.file"), object(missing), object("aa/2.file")];
-        let error = seal_objects(&opened, &objects, &pass()).unwrap_err();
-        assert_eq!(error, ObjectError { object: missing.to_owned(), problem: Problem::Missing });
-        assert!(error.is_refusal());
+        for seal in PASSES {
+            let error = seal(&opened, &objects, &pass()).unwrap_err();
+            assert_eq!(error, ObjectError { object: missing.to_owned(), problem: Problem::Missing });
+            assert!(error.is_refusal());
+        }
     }
 }
 
@@ -72,8 +81,10 @@ fn a_directory_symlink_or_fifo_under_an_objects_name_is_refused() {
     let mode = rustix::fs::Mode::RUSR;
     rustix::fs::mknodat(rustix::fs::CWD, aa.join("fifo.file"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
     for name in ["aa/directory.file", "aa/link.file", "aa/fifo.file"] {
-        let error = seal_objects(&opened, &[object("aa/1.file"), object(name)], &pass()).unwrap_err();
-        assert_eq!(error, ObjectError { object: name.to_owned(), problem: Problem::NotRegular });
+        for seal in PASSES {
+            let error = seal(&opened, &[object("aa/1.file"), object(name)], &pass()).unwrap_err();
+            assert_eq!(error, ObjectError { object: name.to_owned(), problem: Problem::NotRegular });
+        }
     }
 }
 
@@ -99,16 +110,20 @@ fn a_kernel_or_file_system_without_verity_is_an_error_and_no_refusal() {
     std::fs::create_dir(directory.path().join("aa")).unwrap();
     std::fs::write(directory.path().join("aa/1.file"), "x").unwrap();
     let opened = File::open(directory.path()).unwrap();
-    let error = seal_objects(&opened, &[object("aa/1.file")], &pass()).unwrap_err();
-    assert_eq!(error.problem, Problem::Measure(MeasureError::Unsupported));
-    assert!(!error.is_refusal());
+    for seal in PASSES {
+        let error = seal(&opened, &[object("aa/1.file")], &pass()).unwrap_err();
+        assert_eq!(error.problem, Problem::Measure(MeasureError::Unsupported));
+        assert!(!error.is_refusal());
+    }
 }
 
 #[test]
 fn no_objects_are_sealed_objects() {
     let (_directory, opened) = directory_of(&[]);
-    let sealed = seal_objects(&opened, &[], &pass()).unwrap();
-    assert_eq!((sealed.enabled(), sealed.before()), (0, 0));
+    for seal in PASSES {
+        let sealed = seal(&opened, &[], &pass()).unwrap();
+        assert_eq!((sealed.enabled(), sealed.before()), (0, 0));
+    }
 }
 
 #[test]

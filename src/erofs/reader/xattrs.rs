@@ -66,19 +66,13 @@ impl Markers {
 impl Reader<'_> {
     /// Reads the xattrs of an inode.
     pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Found> {
-        let image = self.image;
         let mut meanings = Vec::new();
-        let area = &image[inode.xattrs..][..inode.xattrs_len];
-        if !area.is_empty() {
-            let (header, rest) = XattrIbodyHeader::ref_from_prefix(area).map_err(|_| ReadErrorKind::Xattr)?;
-            let shared_len = usize::from(header.h_shared_count) * size_of::<U32>();
-            let (shared, mut inline) = rest.split_at_checked(shared_len).ok_or(ReadErrorKind::Xattr)?;
-            while !inline.is_empty() {
-                meanings.push(self.next_entry(&mut inline)?);
-            }
-            for id in <[U32]>::ref_from_bytes(shared).map_err(|_| ReadErrorKind::Xattr)? {
-                meanings.push(self.shared_entry(id.get())?);
-            }
+        let (mut inline, shared) = area(self.image.bytes, inode)?;
+        while !inline.is_empty() {
+            meanings.push(self.next_entry(&mut inline)?);
+        }
+        for id in shared {
+            meanings.push(self.shared_entry(id.get())?);
         }
         self.found(&meanings)
     }
@@ -114,27 +108,17 @@ impl Reader<'_> {
         if let Some(known) = self.known_xattrs.0.get(&id) {
             return Ok(*known);
         }
-        let offset = self.shared + u64::from(id) * size_of::<U32>() as u64;
-        let offset = usize::try_from(offset).map_err(|_| ReadErrorKind::Outside("shared xattr"))?;
-        let mut bytes = self.image.get(offset..).ok_or(ReadErrorKind::Outside("shared xattr"))?;
+        let mut bytes = self.image.shared_xattr(id)?;
         let before = bytes.len();
         let meaning = self.next_entry(&mut bytes)?;
-        self.take((before - bytes.len()) as u64)?;
+        self.budget.take((before - bytes.len()) as u64)?;
         self.known_xattrs.0.insert(id, meaning);
         Ok(meaning)
     }
 
     /// Takes one entry off the start of `bytes`.
     fn next_entry(&mut self, bytes: &mut &[u8]) -> Result<Meaning> {
-        let (entry, rest) = XattrEntry::ref_from_prefix(bytes).map_err(|_| ReadErrorKind::Xattr)?;
-        let (name_len, value_len) = (usize::from(entry.e_name_len), usize::from(entry.e_value_size.get()));
-        let (suffix, value) = rest.split_at_checked(name_len).ok_or(ReadErrorKind::Xattr)?;
-        let value = value.get(..value_len).ok_or(ReadErrorKind::Xattr)?;
-        let len = (size_of::<XattrEntry>() + name_len + value_len).next_multiple_of(4);
-        *bytes = bytes.get(len..).ok_or(ReadErrorKind::Xattr)?;
-        let mut prefixes = XATTR_PREFIXES.into_iter().chain([XATTR_PREFIX_LUSTRE, (0, b"".as_slice())]);
-        let prefix = prefixes.find(|(index, _)| *index == entry.e_name_index);
-        let (_, prefix) = prefix.ok_or(ReadErrorKind::Xattr)?;
+        let Entry { prefix, suffix, value } = Entry::take(bytes)?;
         self.buffer.clear();
         self.buffer.extend_from_slice(prefix);
         self.buffer.extend_from_slice(suffix);
@@ -147,13 +131,7 @@ impl Reader<'_> {
     /// What the xattr is whose name is in the buffer.
     fn meaning(&mut self, value: &[u8]) -> Result<Meaning> {
         if self.buffer == REDIRECT {
-            let payload = value.strip_prefix(REDIRECT_ROOT).unwrap_or(value);
-            if payload.contains(&0) {
-                return Err(ReadErrorKind::Nul);
-            }
-            if payload.len() > TARGET_MAX {
-                return Err(ReadErrorKind::Xattr);
-            }
+            let payload = payload(value)?;
             return Ok(Meaning::Redirect(self.tree.add_bytes(payload)?));
         }
         if self.buffer == METACOPY {
@@ -166,8 +144,56 @@ impl Reader<'_> {
     }
 }
 
+/// One xattr as an image has it: its name in two parts, and its value.
+pub(super) struct Entry<'i> {
+    prefix: &'static [u8],
+    suffix: &'i [u8],
+    pub(super) value: &'i [u8],
+}
+
+impl<'i> Entry<'i> {
+    /// Takes one entry off the start of `bytes`.
+    pub(super) fn take(bytes: &mut &'i [u8]) -> Result<Self> {
+        let (entry, rest) = XattrEntry::ref_from_prefix(bytes).map_err(|_| ReadErrorKind::Xattr)?;
+        let (name_len, value_len) = (usize::from(entry.e_name_len), usize::from(entry.e_value_size.get()));
+        let (suffix, value) = rest.split_at_checked(name_len).ok_or(ReadErrorKind::Xattr)?;
+        let value = value.get(..value_len).ok_or(ReadErrorKind::Xattr)?;
+        let len = (size_of::<XattrEntry>() + name_len + value_len).next_multiple_of(4);
+        *bytes = bytes.get(len..).ok_or(ReadErrorKind::Xattr)?;
+        let mut prefixes = XATTR_PREFIXES.into_iter().chain([XATTR_PREFIX_LUSTRE, (0, b"".as_slice())]);
+        let prefix = prefixes.find(|(index, _)| *index == entry.e_name_index);
+        let (_, prefix) = prefix.ok_or(ReadErrorKind::Xattr)?;
+        Ok(Self { prefix, suffix, value })
+    }
+
+    pub(super) fn is_named(&self, name: &[u8]) -> bool {
+        name.strip_prefix(self.prefix) == Some(self.suffix)
+    }
+}
+
+/// The xattrs that an inode has for itself, and the ids of those that it shares.
+pub(super) fn area<'i>(image: &'i [u8], inode: &Inode) -> Result<(&'i [u8], &'i [U32])> {
+    let area = &image[inode.xattrs..][..inode.xattrs_len];
+    if area.is_empty() {
+        return Ok((area, &[]));
+    }
+    let (header, rest) = XattrIbodyHeader::ref_from_prefix(area).map_err(|_| ReadErrorKind::Xattr)?;
+    let shared_len = usize::from(header.h_shared_count) * size_of::<U32>();
+    let (shared, inline) = rest.split_at_checked(shared_len).ok_or(ReadErrorKind::Xattr)?;
+    Ok((inline, <[U32]>::ref_from_bytes(shared).map_err(|_| ReadErrorKind::Xattr)?))
+}
+
+/// The path in a redirect value, below the directory of all backing files.
+pub(super) fn payload(value: &[u8]) -> Result<&[u8]> {
+    let payload = value.strip_prefix(REDIRECT_ROOT).unwrap_or(value);
+    if payload.contains(&0) {
+        return Err(ReadErrorKind::Nul);
+    }
+    if payload.len() > TARGET_MAX { Err(ReadErrorKind::Xattr) } else { Ok(payload) }
+}
+
 /// The digest in a metacopy value.
-fn digest(value: &[u8]) -> Result<Option<Digest>> {
+pub(super) fn digest(value: &[u8]) -> Result<Option<Digest>> {
     if value.is_empty() {
         return Ok(None);
     }
