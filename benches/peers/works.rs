@@ -210,16 +210,19 @@ fn import(place: &Place, tools: &Tools) -> Vec<Contender> {
     let cfsctl = OsString::from(cfsctl);
     let mut command = vec![cfsctl.clone(), "--insecure".into(), "--repo".into(), store.clone().into()];
     command.extend(["ostree".into(), "pull-local".into(), place.repo.clone().into(), "base".into()]);
+    let (image, of_peer) = (place.work.join("base.ours"), store.clone());
+    let prepare_ours = Box::new(move || {
+        remove_if_there(&image)?;
+        remove_directory_if_there(&of_peer)
+    });
     let prepare = Box::new(move || {
-        if store.exists() {
-            fs::remove_dir_all(&store)?;
-        }
+        remove_directory_if_there(&store)?;
         let init = ["--insecure", "--repo"].map(OsString::from);
         let line = [&[cfsctl.clone()][..], &init, &[store.clone().into(), "init".into()]].concat();
         command_output(&line).map(drop)
     });
     vec![
-        Contender { program: "ostree-seal convert", command: ours, prepare: nothing() },
+        Contender { program: "ostree-seal convert", command: ours, prepare: prepare_ours },
         Contender { program: "cfsctl ostree pull-local", command, prepare },
     ]
 }
@@ -231,6 +234,13 @@ fn nothing() -> Box<dyn Fn() -> anyhow::Result<()>> {
 fn remove_if_there(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
         fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn remove_directory_if_there(path: &Path) -> anyhow::Result<()> {
+    if path.exists() {
+        fs::remove_dir_all(path).with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
 }
