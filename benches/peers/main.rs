@@ -64,7 +64,7 @@ impl Options {
     fn parse(arguments: &[String]) -> anyhow::Result<Self> {
         let mut options = Self {
             rounds: ROUNDS,
-            sets: vec!["10k".to_owned(), "130k".to_owned()],
+            sets: SETS.map(|set| set.name.to_owned()).into(),
             directory: cache_directory()?.join("bench"),
             results: PathBuf::from("target/bench"),
         };
