@@ -1,5 +1,7 @@
 //! The backing files that an image points at, and nothing else of it: a small part of the work that a tree is.
 
+use std::collections::HashMap;
+
 use ostree_seal_root::digest::Digest;
 
 use super::image::{Budget, Image};
@@ -29,6 +31,8 @@ struct Walk<'i> {
     image: Image<'i>,
     budget: Budget,
     is_seen: Vec<bool>,
+    /// Shared xattrs that were read already, by id.
+    known: HashMap<u32, Meaning<'i>>,
     /// Directories whose names are to be read.
     directories: Vec<Inode>,
     found: Vec<Backing<'i>>,
@@ -37,7 +41,8 @@ struct Walk<'i> {
 impl<'i> Walk<'i> {
     fn new(image: Image<'i>) -> Result<Self> {
         let (budget, is_seen) = (image.budget(), vec![false; image.slots()]);
-        let mut walk = Self { image, budget, is_seen, directories: Vec::new(), found: Vec::new() };
+        let (known, directories, found) = (HashMap::new(), Vec::new(), Vec::new());
+        let mut walk = Self { image, budget, is_seen, known, directories, found };
         walk.inode(image.root()?)?;
         Ok(walk)
     }
@@ -65,31 +70,64 @@ impl<'i> Walk<'i> {
         if inode.is_directory() {
             self.directories.push(inode);
         } else if inode.is_external() {
-            self.found.push(self.backing(&inode)?);
+            let backing = self.backing(&inode)?;
+            self.found.push(backing);
         }
         Ok(())
     }
 
-    fn backing(&self, inode: &Inode) -> Result<Backing<'i>> {
+    fn backing(&mut self, inode: &Inode) -> Result<Backing<'i>> {
         let mut backing = Backing { payload: b"", digest: None };
         let (mut inline, shared) = xattrs::area(self.image.bytes, inode)?;
         while !inline.is_empty() {
-            backing.add(&Entry::take(&mut inline)?)?;
+            backing.learn(Meaning::of(&Entry::take(&mut inline)?)?);
         }
         for id in shared {
-            backing.add(&Entry::take(&mut self.image.shared_xattr(id.get())?)?)?;
+            backing.learn(self.shared(id.get())?);
         }
         Ok(backing)
+    }
+
+    /// What a shared xattr means. Each is read once, however many inodes have it.
+    fn shared(&mut self, id: u32) -> Result<Meaning<'i>> {
+        if let Some(known) = self.known.get(&id) {
+            return Ok(*known);
+        }
+        let mut bytes = self.image.shared_xattr(id)?;
+        let before = bytes.len();
+        let meaning = Meaning::of(&Entry::take(&mut bytes)?)?;
+        self.budget.take((before - bytes.len()) as u64)?;
+        self.known.insert(id, meaning);
+        Ok(meaning)
+    }
+}
+
+/// What one xattr says of the backing file.
+#[derive(Clone, Copy)]
+enum Meaning<'i> {
+    Payload(&'i [u8]),
+    Digest(Option<Digest>),
+    Nothing,
+}
+
+impl<'i> Meaning<'i> {
+    fn of(xattr: &Entry<'i>) -> Result<Self> {
+        if xattr.is_named(REDIRECT) {
+            Ok(Self::Payload(xattrs::payload(xattr.value)?))
+        } else if xattr.is_named(METACOPY) {
+            Ok(Self::Digest(xattrs::digest(xattr.value)?))
+        } else {
+            Ok(Self::Nothing)
+        }
     }
 }
 
 impl<'i> Backing<'i> {
-    fn add(&mut self, xattr: &Entry<'i>) -> Result<()> {
-        if xattr.is_named(REDIRECT) {
-            self.payload = xattrs::payload(xattr.value)?;
-        } else if xattr.is_named(METACOPY) {
-            self.digest = xattrs::digest(xattr.value)?;
+    fn learn(&mut self, meaning: Meaning<'i>) {
+        match meaning {
+            Meaning::Payload(payload) => self.payload = payload,
+            Meaning::Digest(digest) => self.digest = digest,
+            Meaning::Nothing => {}
         }
-        Ok(())
     }
 }

@@ -186,10 +186,10 @@ pub(super) fn area<'i>(image: &'i [u8], inode: &Inode) -> Result<(&'i [u8], &'i 
 /// The path in a redirect value, below the directory of all backing files.
 pub(super) fn payload(value: &[u8]) -> Result<&[u8]> {
     let payload = value.strip_prefix(REDIRECT_ROOT).unwrap_or(value);
-    if payload.contains(&0) {
-        return Err(ReadErrorKind::Nul);
+    if payload.len() > TARGET_MAX {
+        return Err(ReadErrorKind::Xattr);
     }
-    if payload.len() > TARGET_MAX { Err(ReadErrorKind::Xattr) } else { Ok(payload) }
+    if payload.contains(&0) { Err(ReadErrorKind::Nul) } else { Ok(payload) }
 }
 
 /// The digest in a metacopy value.
