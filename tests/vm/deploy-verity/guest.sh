@@ -74,10 +74,11 @@ mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 shown=$(/usr/bin/script --quiet --return --command "stty cols 80; $seal deploy --sysroot=/sysroot" /dev/null </dev/null)
 case $shown in *"enabling fs-verity "*"/"*" left"*) ok a_terminal_shows_the_progress ;; *) not_ok a_terminal_shows_the_progress "$shown" ;; esac
 
-# A file that is busy for a moment, and a call that is interrupted: waited for, and done again.
+# A file that is busy for a moment, and a call that is interrupted: waited for, and done again. The image is in its place,
+# so the object is measured with all others, then as one that lacks fs-verity, and the third call is to enable it.
 for error in EINTR ETXTBSY; do
     cp "$last" "$last.new" && mv "$last.new" "$last"
-    if deploy_with "error=$error:when=2..4" >/tmp/output 2>&1; then ok "${error}_is_outlasted"; else not_ok "${error}_is_outlasted" "$(cat /tmp/output)"; fi
+    if deploy_with "error=$error:when=3..5" >/tmp/output 2>&1; then ok "${error}_is_outlasted"; else not_ok "${error}_is_outlasted" "$(cat /tmp/output)"; fi
     same "${error}_was_injected" 3 "$(grep -c "$error.*INJECTED" /tmp/strace)"
     succeeds "after_${error}_the_object_is_done" "$TEST/vm-helper" measure "$last"
 done
