@@ -12,10 +12,11 @@ use std::num::NonZeroUsize;
 
 use common::dumps::{self, Loss};
 use ostree_seal::dump;
-use ostree_seal::erofs::{self, Backing, Versions};
+use ostree_seal::erofs::{self, Backing, ReadErrorKind, Versions};
 use ostree_seal::tree::{Content, Tree};
-use proptest::prelude::{ProptestConfig, prop_assert_eq};
+use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq};
 use proptest::proptest;
+use proptest::sample::Index;
 
 const VERSIONS: [Versions; 3] =
     [Versions { min: 0, max: 1 }, Versions { min: 0, max: 0 }, Versions { min: 1, max: 1 }];
@@ -67,6 +68,19 @@ proptest! {
     }
 
     #[test]
+    fn backing_files_of_a_damaged_image_are_found_if_it_is_readable(
+        input in dumps::dump(Loss::None), at in any::<Index>(), bit in 0..8_u32, len in any::<Index>(),
+    ) {
+        let mut image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[0]);
+        let at = at.index(image.len());
+        image[at] ^= 1_u8 << bit;
+        for image in [&image[..], &image[..len.index(image.len())]] {
+            let found = erofs::backings(image);
+            prop_assert!(found.is_ok() || erofs::read(image).is_err());
+        }
+    }
+
+    #[test]
     fn image_to_dump_to_image_is_the_identity(input in dumps::dump(Loss::None), which in 0..3_usize) {
         let image = image(&dump::parse(input.0.as_slice()).unwrap(), VERSIONS[which]);
         let printed = text(&erofs::read(&image).unwrap());
@@ -106,6 +120,13 @@ fn whiteouts_beside_full_xattrs_come_back() {
         let printed = dump::parse(text(&tree).as_slice()).unwrap();
         assert_eq!(first_difference(&image, &self::image(&tree, own_version(&image))), None);
         assert_eq!(first_difference(&image, &self::image(&printed, own_version(&image))), None);
+    }
+}
+
+#[test]
+fn backing_files_of_what_is_no_image_are_refused() {
+    for bytes in [&b""[..], &[0; 8192]] {
+        assert_eq!(erofs::backings(bytes).unwrap_err().reason, ReadErrorKind::NotComposefs);
     }
 }
 

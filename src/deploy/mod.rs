@@ -278,7 +278,7 @@ impl Run<'_> {
 
     /// Seals a deployment whose image is in its place: an idle second run opens and measures, and writes nothing.
     fn keep(&self, directory: impl AsFd + Sync, image: &[u8], signed: &Signed) -> Result<Placement> {
-        let list = objects::of_image(image)?;
+        let list = objects::of_image(image).with_context(|| format!("reading the image {IMAGE_NAME}"))?;
         let sealed =
             self.pass(Step::Enable, &list, |list, pass| verity::keep_sealed(directory, list, pass))?;
         let note = self.place_note(signed)?;
