@@ -360,8 +360,8 @@ impl Run<'_> {
     fn pass(
         &self,
         step: Step,
-        list: &[verity::Object],
-        seal: impl FnOnce(&[verity::Object], &Pass<'_>) -> Result<SealedObjects, ObjectError>,
+        list: &[verity::Object<'_>],
+        seal: impl FnOnce(&[verity::Object<'_>], &Pass<'_>) -> Result<SealedObjects, ObjectError>,
     ) -> Result<SealedObjects> {
         let progress = self.request.progress;
         progress.begin(step, list.len());

@@ -1,8 +1,8 @@
 //! The file objects of a commit: by name, from its directories alone, before anything is read; with digests, from the
 //! tree that the image is made of.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ffi::CString;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, PoisonError};
 
@@ -23,12 +23,12 @@ pub fn names_of(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Resu
 }
 
 /// The objects of these names, digests unknown.
-pub fn unmeasured(names: &[Checksum]) -> Vec<Object> {
-    names.iter().map(|name| Object { path: loose_path(name), digest: None }).collect()
+pub fn unmeasured(names: &[Checksum]) -> Vec<Object<'static>> {
+    names.iter().map(|name| Object { path: Cow::Owned(loose_path(name)), digest: None }).collect()
 }
 
 /// The objects that the image of a tree points at, each once, with the digest that the image has for it; sorted.
-pub fn of_tree(tree: &Tree) -> Vec<Object> {
+pub fn of_tree(tree: &Tree) -> Vec<Object<'_>> {
     let backings = tree.nodes().filter_map(|(_, node)| match node.content {
         Content::External(backing) => Some(tree[backing]),
         _ => None,
@@ -39,28 +39,27 @@ pub fn of_tree(tree: &Tree) -> Vec<Object> {
 }
 
 /// The objects that an image points at, as [`of_tree`] has them.
-pub fn of_image(image: &[u8]) -> Result<Vec<Object>> {
+pub fn of_image(image: &[u8]) -> Result<Vec<Object<'_>>> {
     Ok(of_backings(erofs::backings(image)?))
 }
 
-fn of_backings<'i>(backings: impl IntoIterator<Item = Backing<'i>>) -> Vec<Object> {
+fn of_backings<'i>(backings: impl IntoIterator<Item = Backing<'i>>) -> Vec<Object<'i>> {
     // With numbers in front, hardly ever a reference is followed to compare.
     let numbered = backings.into_iter().map(|backing| (prefix(backing.payload), backing));
     let mut sorted: Vec<_> = numbered.collect();
     sorted.sort_unstable();
     sorted.dedup();
-    let object = |(_, backing): (u128, Backing<'_>)| {
-        Some(Object { path: CString::new(backing.payload).ok()?, digest: backing.digest })
+    let object = |(_, backing): (u128, Backing<'i>)| Object {
+        path: Cow::Borrowed(backing.payload),
+        digest: backing.digest,
     };
-    sorted.into_iter().filter_map(object).collect()
+    sorted.into_iter().map(object).collect()
 }
 
 /// Where a repository of a bare mode has a file object, below `objects`.
-fn loose_path(name: &Checksum) -> CString {
+fn loose_path(name: &Checksum) -> Vec<u8> {
     let hex = name.to_string();
-    let path = format!("{}/{}.file", &hex[..2], &hex[2..]);
-    // Hex digits have no NUL.
-    CString::new(path).unwrap_or_default()
+    format!("{}/{}.file", &hex[..2], &hex[2..]).into_bytes()
 }
 
 /// Writes down which objects a walk asks for, and says of each that it is an empty file, so that none is opened.
@@ -106,7 +105,12 @@ mod tests {
         let tree: Tree = crate::dump::parse(text.as_bytes()).unwrap();
         let found: Vec<_> = of_tree(&tree)
             .into_iter()
-            .map(|object| (object.path.into_string().unwrap(), object.digest.map(|Digest(bytes)| bytes[0])))
+            .map(|object| {
+                (
+                    String::from_utf8(object.path.into_owned()).unwrap(),
+                    object.digest.map(|Digest(bytes)| bytes[0]),
+                )
+            })
             .collect();
         let expected = [
             ("0f/short", 0x22),

@@ -7,7 +7,7 @@
 //! before the first of it is written. Mixed, the reads would suffer from the writes, and the kernel (`blk-wbt`) then
 //! lets one write at a time pass, however many wait.
 
-use std::ffi::{CStr, CString};
+use std::borrow::Cow;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,9 +44,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A file object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Object {
+pub struct Object<'a> {
     /// Path below the object directory: `xx/…62 digits….file`.
-    pub path: CString,
+    pub path: Cow<'a, [u8]>,
     /// The fs-verity digest that the image expects. `None` before there is an image; then it may be a symlink, which
     /// has no content and is passed over.
     pub digest: Option<Digest>,
@@ -116,7 +116,7 @@ pub struct Coverage {
 /// what was done until then stays and is skipped by the next one. Returns after the file system has written all of it.
 pub fn seal_objects(
     directory: impl AsFd + Sync,
-    objects: &[Object],
+    objects: &[Object<'_>],
     pass: &Pass<'_>,
 ) -> Result<SealedObjects, ObjectError> {
     let order = order::inode_order(directory.as_fd(), objects, pass.queue_depth)?;
@@ -128,7 +128,7 @@ pub fn seal_objects(
         done = done.plus(found).plus(run.enable(&lacking)?);
     }
     if done.enabled > 0 {
-        fs::syncfs(&directory).map_err(|errno| ObjectError::new(c".", Problem::Open(errno)))?;
+        fs::syncfs(&directory).map_err(|errno| ObjectError::new(b".", Problem::Open(errno)))?;
     }
     Ok(done)
 }
@@ -137,7 +137,7 @@ pub fn seal_objects(
 /// fs-verity after all go through [`seal_objects`].
 pub fn keep_sealed(
     directory: impl AsFd + Sync,
-    objects: &[Object],
+    objects: &[Object<'_>],
     pass: &Pass<'_>,
 ) -> Result<SealedObjects, ObjectError> {
     let queue = Queue::new(objects.len(), pass.queue_depth);
@@ -160,10 +160,10 @@ pub fn keep_sealed(
 }
 
 /// Counts the objects with fs-verity. Errors other than a missing file are errors.
-pub fn coverage(directory: impl AsFd, objects: &[Object]) -> Result<Coverage, ObjectError> {
+pub fn coverage(directory: impl AsFd, objects: &[Object<'_>]) -> Result<Coverage, ObjectError> {
     let mut coverage = Coverage::default();
     for object in objects {
-        match fs::statx(&directory, &object.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::SIZE) {
+        match fs::statx(&directory, &*object.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::SIZE) {
             Ok(stat) if stat.stx_attributes.contains(StatxAttributes::VERITY) => coverage.with_verity += 1,
             Ok(stat) => {
                 coverage.without += 1;
@@ -200,8 +200,8 @@ impl SealedObjects {
 }
 
 impl ObjectError {
-    pub(super) fn new(path: &CStr, problem: Problem) -> Self {
-        Self { object: path.to_string_lossy().into_owned(), problem }
+    pub(super) fn new(path: &[u8], problem: Problem) -> Self {
+        Self { object: String::from_utf8_lossy(path).into_owned(), problem }
     }
 
     /// Whether the objects are not what was signed, rather than the machine being in the way.
@@ -219,7 +219,7 @@ struct Batch {
 /// One pass over the objects of a commit.
 struct Run<'a> {
     directory: BorrowedFd<'a>,
-    objects: &'a [Object],
+    objects: &'a [Object<'a>],
     pass: &'a Pass<'a>,
 }
 
@@ -283,7 +283,7 @@ impl Run<'_> {
     }
 }
 
-impl Object {
+impl Object<'_> {
     /// Whether an open object has fs-verity. Another digest than the image has for it is a problem.
     fn is_sealed(&self, file: impl AsFd) -> Result<bool, Problem> {
         match (verity::measure(file), self.digest) {
@@ -305,7 +305,7 @@ fn read_ahead(file: impl AsFd) -> u64 {
     len
 }
 
-fn open_object(directory: impl AsFd, path: &CStr) -> Result<OwnedFd, Problem> {
+fn open_object(directory: impl AsFd, path: &[u8]) -> Result<OwnedFd, Problem> {
     // NONBLOCK: a FIFO under an object's name must not hang the update.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     fs::openat(directory, path, flags, Mode::empty()).map_err(|errno| match errno {

@@ -17,7 +17,7 @@ type Found = (usize, FileType, u64);
 /// so that no inode is read from the disk before its turn. A missing object is found here, before anything is changed.
 pub(super) fn inode_order(
     directory: BorrowedFd<'_>,
-    objects: &[Object],
+    objects: &[Object<'_>],
     threads: NonZeroUsize,
 ) -> Result<Vec<usize>, ObjectError> {
     let mut wanted: Vec<Wanted<'_>> = objects.iter().enumerate().map(Wanted::new).collect();
@@ -36,7 +36,7 @@ pub(super) fn inode_order(
     in_order(objects, all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn in_order(objects: &[Object], all: Vec<Found>) -> Result<Vec<usize>, ObjectError> {
+fn in_order(objects: &[Object<'_>], all: Vec<Found>) -> Result<Vec<usize>, ObjectError> {
     let mut found = vec![None; objects.len()];
     for (index, kind, inode) in all {
         found[index] = Some((kind, inode));
@@ -64,8 +64,8 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn new((index, object): (usize, &'a Object)) -> Self {
-        let path = object.path.to_bytes();
+    fn new((index, object): (usize, &'a Object<'_>)) -> Self {
+        let path = &*object.path;
         let slash = path.iter().position(|byte| *byte == b'/').unwrap_or(0);
         let name = path.get(slash + 1..).unwrap_or_default();
         Self { parent: &path[..slash], name, prefix: prefix(name), index }

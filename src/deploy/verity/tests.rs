@@ -1,6 +1,6 @@
 //! What needs no file system with fs-verity. The rest runs in the guests, see `tests/vm`.
 
-use std::ffi::CString;
+use std::borrow::Cow;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
@@ -16,15 +16,15 @@ use super::{Object, ObjectError, Pass, Problem, SealedObjects, coverage, keep_se
 const NOTHING: Digest = Digest([0; 32]);
 const THREADS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-type SealPass = fn(&File, &[Object], &Pass<'_>) -> Result<SealedObjects, ObjectError>;
+type SealPass = fn(&File, &[Object<'_>], &Pass<'_>) -> Result<SealedObjects, ObjectError>;
 /// Both that make [`SealedObjects`].
 const PASSES: [SealPass; 2] = [
     |directory, list, pass| seal_objects(directory, list, pass),
     |directory, list, pass| keep_sealed(directory, list, pass),
 ];
 
-fn object(path: &str) -> Object {
-    Object { path: CString::new(path).unwrap(), digest: Some(NOTHING) }
+fn object(path: &str) -> Object<'_> {
+    Object { path: Cow::Borrowed(path.as_bytes()), digest: Some(NOTHING) }
 }
 
 fn pass() -> Pass<'static> {
@@ -53,7 +53,9 @@ fn the_order_is_that_of_the_inode_numbers() {
     let order = inode_order(opened.as_fd(), &objects, THREADS).unwrap();
     let inodes: Vec<u64> = order
         .iter()
-        .map(|index| directory.path().join(objects[*index].path.to_str().unwrap()).metadata().unwrap().ino())
+        .map(|index| {
+            directory.path().join(str::from_utf8(&objects[*index].path).unwrap()).metadata().unwrap().ino()
+        })
         .collect();
     assert_eq!(inodes.len(), 300);
     assert!(inodes.is_sorted());
@@ -69,6 +71,15 @@ fn a_missing_object_is_named_before_anything_is_done() {
             assert_eq!(error, ObjectError { object: missing.to_owned(), problem: Problem::Missing });
             assert!(error.is_refusal());
         }
+    }
+}
+
+#[test]
+fn a_name_with_a_nul_is_not_passed_over() {
+    let (_directory, opened) = directory_of(&["aa/1.file"]);
+    for seal in PASSES {
+        let error = seal(&opened, &[object("aa/1.file\0")], &pass()).unwrap_err();
+        assert!(matches!(error.problem, Problem::Missing | Problem::Open(Errno::INVAL)), "{error}");
     }
 }
 
