@@ -1,5 +1,5 @@
 //! libostree's lock on a repository. The binding to it is missing from the `ostree` crate, so this file calls the C
-//! function; it is the only unsafe code of this package.
+//! function.
 
 #![allow(unsafe_code, reason = "ostree_repo_lock_push and _pop have no safe binding in the ostree crate")]
 
