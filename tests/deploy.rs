@@ -399,7 +399,8 @@ fn deploy_in_somebody_elses_sysroot_says_who_may() {
 fn on_a_terminal(command: &std::process::Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-    let line = format!("stty cols 80; {}", line.join(" "));
+    // Without a name of its type a terminal gets no bar.
+    let line = format!("stty cols 80; TERM=xterm {}", line.join(" "));
     common::run("script", &["--quiet", "--return", "--command", &line, "/dev/null"])
 }
 
