@@ -81,12 +81,13 @@ run_guest() {
 # boot_qemu KERNEL INITRAMFS CMDLINE RESULTS CONSOLE [QEMU ARGS...]: the machine itself, without KVM. cx16 is off because
 # emulated guests panic with it at random; rdrand is on because the first reader of random bytes waits a second without.
 # With page-table isolation the kernel loads CR3 twice in each system call, and QEMU, which has no PCID, then forgets every
-# address that it has translated: that took half of a guest's time. Processors without Meltdown do without it, too.
+# address that it has translated: that took half of a guest's time. Processors without Meltdown do without it, too. With
+# --foreground the guest stays in the process group of its test, and ends with it.
 boot_qemu() {
     local kernel=$1 initramfs=$2 cmdline=$3 results=$4 console=$5 status=0
     shift 5
     : >"$results.raw"
-    timeout --kill-after=5 "${VM_TIMEOUT:-300}" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
+    timeout --foreground --kill-after=5 "${VM_TIMEOUT:-300}" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
         -machine pc,accel=tcg -cpu 'Nehalem,-cx16,+rdrand' -m "${VM_MEMORY:-1024}" \
         -kernel "$kernel" -initrd "$initramfs" -append "pti=off $cmdline" \
         -serial "file:$console" -serial "file:$results.raw" "$@" </dev/null || status=$?

@@ -100,10 +100,15 @@ for program in "$SEAL" "$SEAL_ROOT" "$VM_HELPER"; do
 done
 "$VM/kernels.sh" "${kernels[@]}"
 "$VM/../tools/oracle.sh" # the disks of several tests are deployed by sid's ostree
-# A guest keeps one processor busy, so the kernels have one each. Tests that are named run one after the other.
+# A guest keeps one processor busy, so the kernels have one each. Tests that are named run one after the other. Ctrl-C does
+# not reach the background jobs of a script: each is a process group of its own, which ends with this one.
 if [ $# = 0 ] && [ ${#kernels[@]} -gt 1 ]; then
+    set -m
+    running=()
+    trap 'kill -- "${running[@]}"; wait; exit 130' INT TERM HUP
     for suite in "${kernels[@]}"; do
         OSTREE_SEAL_VM_KERNELS=$suite OSTREE_SEAL_VM_KEEP=$WORKS/$suite "$0" &
+        running+=("-$!")
     done
     for suite in "${kernels[@]}"; do wait -n || bad=1; done
     exit "$bad"
