@@ -236,6 +236,30 @@ fn a_note_file_serves_a_commit_without_detached_metadata() {
 }
 
 #[test]
+fn a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has() {
+    if !is_root("a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has") {
+        return;
+    }
+    let system = System::sealable();
+    let commit = system.only_commit();
+    let stranger = PrivateKey::generate("example.com/stranger").unwrap();
+    system.sign(&commit, &system.statement(&commit, 7), &[&stranger]);
+    let path = system.directory.path().join("note");
+    fs::write(&path, note(&system.statement(&commit, 7), &[&system.key])).unwrap();
+    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
+    // As the gate does it at shutdown, without --note.
+    system.deploy(&["--defer-verity"]).ok();
+    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
+    // What the commit has is preferred, once it is good.
+    system.sign(&commit, &system.statement(&commit, 8), &[&system.key]);
+    system.deploy(&["--defer-verity"]).ok();
+    assert_eq!(
+        fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(),
+        note(&system.statement(&commit, 8), &[&system.key])
+    );
+}
+
+#[test]
 fn refuses_damaged_object_and_names_it() {
     if !is_root("refuses_damaged_object_and_names_it") {
         return;

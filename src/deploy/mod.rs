@@ -249,8 +249,8 @@ impl Run<'_> {
         Err(refusal.unwrap_or(Refusal::NoEvidence { accepted: Vec::new() }).into())
     }
 
-    /// The notes that may count: the one that was given, those of the commit, or the one that is there already. Nothing
-    /// in the list is evidence without a note.
+    /// The notes that may count: the one that was given, or those of the commit and, behind them, the one that is there
+    /// already, since an earlier run may have been given it. Nothing in the list is evidence without a note.
     fn notes(&self, source: &Source, commit: &Commit) -> Result<Vec<Option<Vec<u8>>>> {
         if !self.policy.accepts(Kind::Note) {
             return Ok(vec![None]);
@@ -262,10 +262,10 @@ impl Run<'_> {
         if let (true, Some(parent)) = (notes.is_empty(), imported_from(source, commit)?) {
             notes = source.notes(&parent)?;
         }
-        if notes.is_empty() {
-            return Ok(vec![place::existing_note(&self.deployment.directory)?]);
-        }
-        Ok(notes.into_iter().map(|note| Some(note.into_bytes())).collect())
+        let of_commit = notes.into_iter().map(String::into_bytes);
+        let notes: Vec<_> =
+            of_commit.chain(place::existing_note(&self.deployment.directory)?).map(Some).collect();
+        Ok(if notes.is_empty() { vec![None] } else { notes })
     }
 
     /// The deployment's image, if the kernel enforces on it the digest that was signed.
