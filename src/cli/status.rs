@@ -11,7 +11,7 @@ use super::colours::Colours;
 use super::{print_json, print_line};
 use crate::deploy::running::{self, Mount, Running};
 use crate::deploy::staged::{self, Fate, Record};
-use crate::deploy::status::{self, Status, Verdict};
+use crate::deploy::status::{self, NextBoot, Status, Verdict};
 use crate::source::sysroot::Sysroot;
 
 /// Show which deployments are sealed, by which key, and what the next boot will do
@@ -33,6 +33,9 @@ pub(super) struct StatusArgs {
 struct Output {
     /// What the initramfs said of the running system; nothing if it wasn't ours, or if another system is looked at.
     running: Option<Running>,
+    /// What the next boot takes; programs see it by `boots_next`.
+    #[serde(skip)]
+    next_boot: NextBoot,
     deployments: Vec<Entry>,
     /// A staged deployment that didn't pass since the last boot.
     staged_failure: Option<Record>,
@@ -48,7 +51,10 @@ struct Entry {
     refspec: Option<String>,
     booted: bool,
     staged: bool,
+    /// Whether it is staged and kept from becoming the default.
+    held_back: bool,
     pinned: bool,
+    /// Whether the next boot takes it, as things are.
     boots_next: bool,
     /// `sealed`, `refused`, `deferred`, `unsealed`, `foreign` or `unknown`.
     verdict: &'static str,
@@ -66,16 +72,19 @@ struct Entry {
 
 pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let sysroot = Sysroot::open(&args.sysroot, false)?;
+    let all = status::all(&sysroot)?;
+    let next_boot = status::next_boot(&all);
     let output = Output {
         running: if sysroot.is_booted() { running::running()? } else { None },
-        deployments: status::all(&sysroot)?.iter().map(Entry::new).collect(),
+        next_boot,
+        deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
         staged_failure: if sysroot.is_booted() { staged::last_record()? } else { None },
     };
     if args.json { print_json(&output) } else { print_line(&page(&output, &Colours::of_stdout())) }
 }
 
 impl Entry {
-    fn new(status: &Status) -> Self {
+    fn new(status: &Status, next_boot: NextBoot) -> Self {
         let deployment = &status.deployment;
         let report = match &status.verdict {
             Verdict::Sealed(report) => Some(report),
@@ -90,8 +99,9 @@ impl Entry {
             refspec: deployment.refspec.clone(),
             booted: deployment.booted,
             staged: deployment.staged,
+            held_back: deployment.held_back.is_some(),
             pinned: deployment.pinned,
-            boots_next: deployment.index == 0,
+            boots_next: next_boot.index() == Some(deployment.index),
             verdict: status.verdict.word(),
             reason: status.verdict.reason().map(str::to_owned),
             policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
@@ -191,22 +201,34 @@ fn times(microseconds: &BTreeMap<String, u64>) -> String {
 }
 
 fn next_boot(output: &Output, colours: &Colours) -> String {
-    match output.deployments.first() {
-        None => "next boot: there is no deployment".to_owned(),
-        Some(entry) => {
-            let does = match entry.verdict {
-                "sealed" => "boots sealed",
-                "refused" | "deferred" => "is refused by its initramfs",
-                "unknown" => "can't be told",
-                _ => "boots without any check",
-            };
-            format!("next boot: deployment 0 {does} ({})", painted(colours, entry.verdict))
+    let Some(entry) = output.deployments.iter().find(|entry| entry.boots_next) else {
+        return "next boot: there is no deployment".to_owned();
+    };
+    let does = match entry.verdict {
+        "sealed" => "boots sealed",
+        "refused" | "deferred" => "is refused by its initramfs",
+        "unknown" => "can't be told",
+        _ => "boots without any check",
+    };
+    let unless = match output.next_boot {
+        NextBoot::Nothing | NextBoot::Takes(_) => "",
+        NextBoot::UnlessSealed(_) => {
+            "; the staged one only if `ostree-seal deploy --pending` lets it through, which the shutdown tries, too"
         }
-    }
+        NextBoot::HeldBack(_) => {
+            "; the staged one is held back, `ostree admin lock-finalization --unlock` lets it go"
+        }
+    };
+    format!("next boot: deployment {} {does} ({}){unless}", entry.index, painted(colours, entry.verdict))
 }
 
 fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
-    let marks = [(entry.booted, "booted"), (entry.staged, "staged"), (entry.pinned, "pinned")];
+    let marks = [
+        (entry.booted, "booted"),
+        (entry.staged, "staged"),
+        (entry.held_back, "held back"),
+        (entry.pinned, "pinned"),
+    ];
     let marks: Vec<&str> = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
     let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
     let version = entry.version.as_deref().unwrap_or("-");

@@ -55,7 +55,7 @@ pub fn seal_staged(
         write_whole(Path::new(ALLOWED), name_of(deployment).as_bytes())?;
     }
     let outcome = seal(lock, deployment, request).and_then(|outcome| match outcome {
-        Outcome::Unsealed(_) | Outcome::Foreign if runs_sealed()? && !is_allowed(deployment)? => Err(Refused(
+        Outcome::Unsealed(_) | Outcome::Foreign if !may_be_unsealed(deployment)? => Err(Refused(
             "the running system is sealed and this deployment would boot without any check; if that is meant, \
              `systemctl stop ostree-seal-deploy.path`, stage it again, and run `ostree-seal deploy --pending \
              --allow-unsealed` before the reboot"
@@ -98,8 +98,10 @@ pub fn last_record() -> Result<Option<Record>> {
     read_json(Path::new(RECORD))
 }
 
-fn runs_sealed() -> Result<bool> {
-    Ok(running()?.is_some_and(|running| running.is_sealed()))
+/// Whether a staged deployment may pass that will boot without any check.
+pub(super) fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
+    let runs_sealed = running()?.is_some_and(|running| running.is_sealed());
+    Ok(!runs_sealed || is_allowed(deployment)?)
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {

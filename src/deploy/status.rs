@@ -8,9 +8,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::trust::{Bootable, Origin, Trust};
 use super::verity::{Coverage, coverage};
-use super::{objects, place, preflight, trust, uki};
+use super::{objects, place, preflight, staged, trust, uki};
 use crate::refused::is_refusal;
-use crate::source::sysroot::{Deployment, Sysroot};
+use crate::source::sysroot::{Deployment, Holder, Sysroot};
 
 /// What the next boot would make of a deployment.
 #[derive(Debug, Clone)]
@@ -45,6 +45,39 @@ pub struct Status {
 /// The state of all deployments, in boot order.
 pub fn all(sysroot: &Sysroot) -> Result<Vec<Status>> {
     Ok(sysroot.deployments()?.into_iter().map(|deployment| one(sysroot, deployment)).collect())
+}
+
+/// Which deployment the next boot takes, by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextBoot {
+    /// There is none.
+    Nothing,
+    /// This one.
+    Takes(usize),
+    /// This one, unless `ostree-seal deploy --pending` lets the staged one through, which the gate tries at shutdown.
+    UnlessSealed(usize),
+    /// This one, since somebody else holds the staged one back.
+    HeldBack(usize),
+}
+
+/// Which deployment the next boot takes. One that is staged becomes the default only after it passed.
+pub fn next_boot(all: &[Status]) -> NextBoot {
+    let (first, fallback) = match all {
+        [] => return NextBoot::Nothing,
+        [first, fallback, ..] if first.deployment.staged => (first, fallback.deployment.index),
+        [first, ..] => return NextBoot::Takes(first.deployment.index),
+    };
+    let passes = match first.verdict {
+        Verdict::Sealed(_) => true,
+        // What can't be read is an error there, too.
+        Verdict::Unsealed | Verdict::Foreign => staged::may_be_unsealed(&first.deployment).unwrap_or(false),
+        Verdict::Refused(_) | Verdict::Deferred | Verdict::Unknown(_) => false,
+    };
+    match first.deployment.held_back {
+        Some(Holder::Others) => NextBoot::HeldBack(fallback),
+        None if passes => NextBoot::Takes(first.deployment.index),
+        Some(Holder::Us) | None => NextBoot::UnlessSealed(fallback),
+    }
 }
 
 /// The state of one deployment.
@@ -98,6 +131,16 @@ fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> 
     let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())
         .context("opening the objects of the repository")?;
     Ok(Some(coverage(directory, &list)?))
+}
+
+impl NextBoot {
+    /// The deployment's index, as things are.
+    pub fn index(self) -> Option<usize> {
+        match self {
+            Self::Nothing => None,
+            Self::Takes(index) | Self::UnlessSealed(index) | Self::HeldBack(index) => Some(index),
+        }
+    }
 }
 
 impl Verdict {

@@ -12,6 +12,8 @@ use super::checksum::Checksum;
 
 /// Exists on a system that was booted with OSTree.
 const BOOTED_MARK: &str = "/run/ostree-booted";
+/// What libostree has written down of a staged deployment: `a{sv}`, in the byte order of the machine.
+const STAGED: &str = "/run/ostree/staged-deployment";
 /// While this exists, libostree doesn't make a staged deployment the default at shutdown.
 const FINALIZATION_LOCK: &str = "/run/ostree/staged-deployment-locked";
 
@@ -26,7 +28,7 @@ pub struct Sysroot {
 /// One bootable version of the system.
 #[derive(Debug, Clone)]
 pub struct Deployment {
-    /// Place in the boot order; 0 is what the next boot takes.
+    /// Place in the boot order; 0 is what the next boot takes, unless it is staged and held back.
     pub index: usize,
     /// The stateroot (`osname`).
     pub stateroot: String,
@@ -40,6 +42,8 @@ pub struct Deployment {
     pub refspec: Option<String>,
     /// Whether libostree makes it the default at the next shutdown only.
     pub staged: bool,
+    /// Who keeps it from that, if it is staged.
+    pub held_back: Option<Holder>,
     /// Whether it is the running one.
     pub booted: bool,
     /// Whether it is kept when others are cleaned up.
@@ -156,6 +160,7 @@ impl Sysroot {
             serial: inner.deployserial(),
             refspec: refspec.map(|refspec| refspec.to_string()),
             staged: inner.is_staged(),
+            held_back: if inner.is_staged() { holder()? } else { None },
             booted: booted.is_some_and(|booted| booted.equal(&inner)),
             pinned: inner.is_pinned(),
             directory: self.path.join(self.inner.deployment_dirpath(&inner).as_str()),
@@ -236,6 +241,36 @@ pub fn is_no_permission(error: &anyhow::Error) -> bool {
 /// Whether the running system was booted with OSTree.
 pub fn booted_with_ostree() -> bool {
     Path::new(BOOTED_MARK).exists()
+}
+
+/// Who holds a staged deployment back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A run of ours that has not let it through, or is about to decide.
+    Us,
+    /// An admin, or another program, with `ostree admin lock-finalization` or the like.
+    Others,
+}
+
+/// Who holds the staged deployment back, by libostree's own two marks: a file, and since 2023.8 a word in its notes.
+#[context("looking for who holds the staged deployment back")]
+fn holder() -> Result<Option<Holder>> {
+    if let Some(notes) = read_if_there(STAGED)? {
+        let notes = glib::Variant::from_data_with_type(notes, glib::VariantTy::VARDICT);
+        if glib::VariantDict::new(Some(&notes)).lookup::<bool>("locked").ok().flatten() == Some(true) {
+            return Ok(Some(Holder::Others));
+        }
+    }
+    let mark = read_if_there(FINALIZATION_LOCK)?;
+    Ok(mark.map(|mark| if mark == OUR_MARK.as_bytes() { Holder::Us } else { Holder::Others }))
+}
+
+fn read_if_there(path: &str) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("reading {path}"))),
+    }
 }
 
 /// Holds a staged deployment back from becoming the default at shutdown, until [`HeldBack::release`]. A process that

@@ -1,4 +1,4 @@
-# shellcheck shell=dash disable=SC2034 # the names are for the scripts that source this
+# shellcheck shell=dash disable=SC2034,SC2016 # the names are for the scripts that source this; the backquotes are text
 # For scripts that update the booted Debian: `. ./updates.sh`, after lib.sh.
 
 SERVICE=ostree-seal-deploy.service
@@ -36,6 +36,11 @@ status_of_service() { systemctl show -P ExecMainStatus $SERVICE; }
 
 # The boot order, and what there is to boot.
 boot_order() { ostree admin status && cat /boot/loader/entries/* && ls /ostree/deploy/debian/deploy; }
+
+# What `status` says of the next boot, and the words for a staged deployment that did not pass.
+next_boot() { ostree-seal status | grep '^next boot: '; }
+STAYS='next boot: deployment 1 boots sealed (sealed)'
+UNLESS_SEALED='the staged one only if `ostree-seal deploy --pending` lets it through, which the shutdown tries, too'
 
 version() { cat /usr/share/update/version 2>/dev/null || echo 1; }
 

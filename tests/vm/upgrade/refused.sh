@@ -41,4 +41,5 @@ succeeds the_units_can_be_taken_out_of_the_way sh -c "systemctl stop ostree-seal
 succeeds a_last_one_is_staged stage test/unsigned
 sleep 2
 succeeds nobody_has_seen_it test -e $STAGED
+same status_says_that_the_running_one_stays "$STAYS; $UNLESS_SEALED" "$(next_boot)"
 shut_down_in_order

@@ -22,6 +22,12 @@ same good/is_sealed 0 "$(status_of_service)"
 same good/stays_staged $STAGED "$(ls $STAGED $LOCK 2>/dev/null)"
 succeeds good/status_says_sealed sh -c "ostree-seal status | grep 'staged): sealed'"
 note "$(journalctl -b -o cat -u $SERVICE | grep ': sealed,')"
+same good/status_says_that_it_boots_next 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
+ostree admin lock-finalization >&2
+same good/status_says_that_an_admin_holds_it_back "$STAYS; the staged one is held back, \`ostree admin lock-finalization --unlock\` lets it go" "$(next_boot)"
+succeeds good/status_says_so_to_programs sh -c "ostree-seal status --json | tr -d '\n' | grep '\"held_back\": true.*\"boots_next\": false.*\"held_back\": false.*\"boots_next\": true'"
+ostree admin lock-finalization --unlock >&2
+same good/status_says_that_it_was_let_go 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
 
 # The next one replaces it, by `upgrade`; the run that would seal it is killed.
 pull test/better
@@ -37,4 +43,5 @@ same better/was_killed killed "$(systemctl show -P ExecMainCode $SERVICE | sed '
 same better/is_held_back ostree-seal "$(cat $LOCK)"
 ostree admin finalize-staged >&2
 succeeds better/is_not_finalized_while_it_is_held_back test -e $STAGED
+same better/status_says_that_the_running_one_stays "$STAYS; $UNLESS_SEALED" "$(next_boot)"
 shut_down_in_order
