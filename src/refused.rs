@@ -1,7 +1,9 @@
 //! The answer no.
 
 use ostree_seal_root::error::BootError;
+use ostree_seal_root::evidence::ReadError;
 use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::verity::MeasureError;
 
 /// A check said no. Any error with this in its chain ends the program with exit code 3.
 #[derive(Debug)]
@@ -16,6 +18,21 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether a no comes from a file that the kernel could not read or measure: another time the answer may be another.
+pub fn is_of_machine(error: &anyhow::Error) -> bool {
+    let refusals = error.chain().filter_map(|cause| match cause.downcast_ref::<BootError>() {
+        Some(BootError::Check(_, refusal) | BootError::Unchecked(refusal)) => Some(&**refusal),
+        _ => cause.downcast_ref::<Refusal>(),
+    });
+    refusals.into_iter().any(|refusal| {
+        matches!(
+            refusal,
+            Refusal::EvidenceUnreadable { error: ReadError::Os(_), .. }
+                | Refusal::NotMeasured { error: MeasureError::Os(_), .. }
+        )
+    })
+}
+
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -23,3 +40,37 @@ impl std::fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use ostree_seal_root::error::BootError;
+    use ostree_seal_root::evidence::ReadError;
+    use ostree_seal_root::refusal::Refusal;
+    use ostree_seal_root::verity::MeasureError;
+    use rustix::io::Errno;
+
+    use super::{is_of_machine, is_refusal};
+
+    #[test]
+    fn a_failing_disk_is_told_from_what_was_not_signed() {
+        let unreadable = |error| Refusal::EvidenceUnreadable { name: ".ostree.seal".to_owned(), error };
+        let not_measured = |error| Refusal::NotMeasured { path: "image".into(), error };
+        let check = |refusal| anyhow::Error::new(BootError::Check("image".to_owned(), Box::new(refusal)));
+        for error in [
+            anyhow::Error::new(unreadable(ReadError::Os(Errno::IO))),
+            Err::<(), _>(unreadable(ReadError::Os(Errno::MFILE))).context("sealing").unwrap_err(),
+            check(unreadable(ReadError::Os(Errno::IO))),
+            anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::Os(Errno::IO)))),
+        ] {
+            assert!(is_refusal(&error) && is_of_machine(&error), "{error:#}");
+        }
+        for error in [
+            anyhow::Error::new(unreadable(ReadError::TooLarge(1))),
+            check(Refusal::TooManySignatures(1)),
+            anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::NotEnabled))),
+        ] {
+            assert!(is_refusal(&error) && !is_of_machine(&error), "{error:#}");
+        }
+    }
+}

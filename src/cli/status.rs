@@ -37,7 +37,7 @@ struct Output {
     #[serde(skip)]
     next_boot: NextBoot,
     deployments: Vec<Entry>,
-    /// A staged deployment that didn't pass since the last boot.
+    /// The latest staged deployment, if it didn't pass.
     staged_failure: Option<Record>,
 }
 
@@ -141,6 +141,7 @@ fn page(output: &Output, colours: &Colours) -> String {
         let fate = match record.fate {
             Fate::Withdrawn => "withdrawn",
             Fate::HeldBack => "held back",
+            Fate::Dropped => "held back until the reboot, and dropped",
         };
         let version = record.version.as_deref().unwrap_or_default();
         lines.push(format!("{}{fate}{}: {version} {}", colours.bad, colours.end, short(&record.commit)));

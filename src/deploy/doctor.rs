@@ -83,7 +83,7 @@ struct Subject<'a> {
 
 /// Looks at everything, in the order in which it matters for the next boot.
 pub fn examine(system: &Sysroot) -> anyhow::Result<Vec<Finding>> {
-    let Some(next) = system.deployments()?.into_iter().next() else {
+    let Some(next) = next_deployment(system)? else {
         let fix = "ostree admin deploy REF";
         return Ok(vec![Finding::problem("next-boot", "there is no deployment to boot", fix)]);
     };
@@ -96,6 +96,16 @@ pub fn examine(system: &Sysroot) -> anyhow::Result<Vec<Finding>> {
     findings.extend(boot::check(&subject));
     findings.extend(update::check(&subject));
     Ok(findings)
+}
+
+/// The deployment that boots next, as `status` has it. Only if one is staged is it not the first for sure.
+fn next_deployment(system: &Sysroot) -> anyhow::Result<Option<Deployment>> {
+    let mut deployments = system.deployments()?;
+    if !deployments.first().is_some_and(|first| first.staged) {
+        return Ok(deployments.into_iter().next());
+    }
+    let next = status::next_boot(&status::all(system)?).index();
+    Ok(next.filter(|index| *index < deployments.len()).map(|index| deployments.swap_remove(index)))
 }
 
 impl Subject<'_> {

@@ -14,8 +14,10 @@ use super::{Outcome, Request, seal};
 use crate::refused::{self, Refused};
 use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
 
-/// What became of the latest staged deployment that didn't pass; gone after a reboot or when another one passes.
+/// What became of the latest staged deployment of this boot that didn't pass; gone when another one passes.
 const RECORD: &str = "/run/ostree-seal/staged.json";
+/// The same, for who looks after the reboot. The gate decides at shutdown, so often this is the only one that anybody sees.
+const KEPT: &str = "/var/lib/ostree-seal/staged.json";
 /// The staged deployment that the administrator let through although it will boot unsealed.
 const ALLOWED: &str = "/run/ostree-seal/allowed-unsealed";
 
@@ -27,6 +29,8 @@ pub enum Fate {
     Withdrawn,
     /// Still there; the machine was in the way, such as a full disk. It isn't booted before a later run succeeds.
     HeldBack,
+    /// It was held back until the reboot, when libostree forgets what is staged.
+    Dropped,
 }
 
 /// The record of a staged deployment that didn't pass.
@@ -72,7 +76,8 @@ pub fn seal_staged(
         }
         Err(error) => error,
     };
-    let fate = if refused::is_refusal(&error) { Fate::Withdrawn } else { Fate::HeldBack };
+    let refused = refused::is_refusal(&error) && !refused::is_of_machine(&error);
+    let fate = if refused { Fate::Withdrawn } else { Fate::HeldBack };
     record(&Record {
         fate,
         commit: deployment.commit.clone(),
@@ -85,17 +90,23 @@ pub fn seal_staged(
             held.release()?;
             Err(error.context("the staged deployment is withdrawn and the running one stays the default"))
         }
-        Fate::HeldBack => Err(error.context(
+        Fate::HeldBack | Fate::Dropped => Err(error.context(
             "the staged deployment is held back and the running one stays the default until `ostree-seal deploy \
              --pending` succeeds",
         )),
     }
 }
 
-/// The record, if a staged deployment didn't pass since the last boot.
-#[context("reading {RECORD}")]
+/// The record of this boot, or else of an earlier one, if the latest staged deployment didn't pass.
 pub fn last_record() -> Result<Option<Record>> {
-    read_json(Path::new(RECORD))
+    if let Some(record) = read_json(Path::new(RECORD))? {
+        return Ok(Some(record));
+    }
+    let mut record: Option<Record> = read_json(Path::new(KEPT))?;
+    if let Some(record) = record.iter_mut().find(|record| record.fate == Fate::HeldBack) {
+        record.fate = Fate::Dropped;
+    }
+    Ok(record)
 }
 
 /// Whether a staged deployment may pass that will boot without any check.
@@ -104,6 +115,7 @@ pub(super) fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
     Ok(!runs_sealed || is_allowed(deployment)?)
 }
 
+#[context("reading {}", path.display())]
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -113,7 +125,12 @@ fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 fn record(record: &Record) -> Result<()> {
-    write_whole(Path::new(RECORD), &serde_json::to_vec_pretty(record)?)
+    let text = serde_json::to_vec_pretty(record)?;
+    // Perhaps the disk is what is in the way. The journal has the reason in any case.
+    if let Err(error) = write_whole(Path::new(KEPT), &text) {
+        eprintln!("warning: after the reboot `status` will not know of this: {error:#}");
+    }
+    write_whole(Path::new(RECORD), &text)
 }
 
 fn name_of(deployment: &Deployment) -> String {
@@ -140,9 +157,14 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-#[context("removing {RECORD}")]
 fn forget() -> Result<()> {
-    match std::fs::remove_file(RECORD) {
+    remove(Path::new(RECORD))?;
+    remove(Path::new(KEPT))
+}
+
+#[context("removing {}", path.display())]
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }

@@ -71,7 +71,7 @@ pub struct SealedObjects {
 /// Why an object can't be part of a sealed deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectError {
-    /// Path below the object directory.
+    /// Path below the object directory, if it is about one.
     pub object: String,
     /// What is wrong with it.
     pub problem: Problem,
@@ -97,6 +97,8 @@ pub enum Problem {
     Measure(MeasureError),
     /// It could not be opened or listed.
     Open(Errno),
+    /// The file system did not write what was changed, of whichever object.
+    Flush(Errno),
 }
 
 /// How many objects have fs-verity, by what `statx` says of their names: nothing is opened.
@@ -128,7 +130,7 @@ pub fn seal_objects(
         done = done.plus(found).plus(run.enable(&lacking)?);
     }
     if done.enabled > 0 {
-        fs::syncfs(&directory).map_err(|errno| ObjectError::new(b".", Problem::Open(errno)))?;
+        fs::syncfs(&directory).map_err(|errno| ObjectError::new(b"", Problem::Flush(errno)))?;
     }
     Ok(done)
 }
@@ -331,7 +333,10 @@ fn enable_patiently(file: impl AsFd) -> Result<Enabled, Problem> {
 
 impl fmt::Display for ObjectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "object {}: {}", self.object, self.problem)
+        match self.problem {
+            Problem::Flush(_) => self.problem.fmt(f),
+            _ => write!(f, "object {}: {}", self.object, self.problem),
+        }
     }
 }
 
@@ -369,6 +374,11 @@ impl fmt::Display for Problem {
             Self::Enable(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),
             Self::Open(errno) => write!(f, "opening: {errno}"),
+            Self::Flush(errno) => write!(
+                f,
+                "the file system did not write the objects' Merkle trees to the disk: {errno}; look into the kernel's log \
+                 (`dmesg`), then run the command again"
+            ),
         }
     }
 }

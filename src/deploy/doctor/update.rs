@@ -88,13 +88,18 @@ fn unit(root: &Path, name: &str) -> Unit {
 
 fn last_staged(record: anyhow::Result<Option<Record>>) -> Finding {
     match record {
-        Err(error) => Finding::of_error(STAGED, &error, "rm /run/ostree-seal/staged.json"),
-        Ok(None) => Finding::fine(STAGED, "no staged deployment was turned down since the last boot"),
+        Err(error) => Finding::of_error(
+            STAGED,
+            &error,
+            "rm /run/ostree-seal/staged.json /var/lib/ostree-seal/staged.json",
+        ),
+        Ok(None) => Finding::fine(STAGED, "the latest staged deployment was not turned down"),
         Ok(Some(record)) => {
             let name = record.version.as_deref().unwrap_or(&record.commit);
             let (fate, fix) = match record.fate {
                 Fate::Withdrawn => ("withdrawn", "ostree admin upgrade, once the release is mended"),
                 Fate::HeldBack => ("held back", "ostree-seal deploy --pending"),
+                Fate::Dropped => ("held back until the reboot, and dropped", "ostree admin upgrade"),
             };
             Finding::problem(
                 STAGED,
@@ -129,9 +134,11 @@ mod tests {
 
     #[test]
     fn a_staged_deployment_that_was_turned_down_is_a_problem() {
-        for (fate, word, fix) in
-            [(Fate::Withdrawn, "withdrawn", "upgrade"), (Fate::HeldBack, "held back", "deploy --pending")]
-        {
+        for (fate, word, fix) in [
+            (Fate::Withdrawn, "withdrawn", "upgrade"),
+            (Fate::HeldBack, "held back", "deploy --pending"),
+            (Fate::Dropped, "held back until the reboot, and dropped", "upgrade"),
+        ] {
             let finding = last_staged(Ok(Some(record(fate))));
             assert_eq!(finding.state, State::Problem);
             assert!(finding.sentence.contains(&format!("42 was {word}: no note")), "{}", finding.sentence);

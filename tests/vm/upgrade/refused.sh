@@ -9,6 +9,7 @@
 
 runs_well
 is_sealed 7
+fails sysroot_is_read_only "Read-only" touch /sysroot/x
 marker=$(echo /sysroot/ostree/deploy/debian/deploy/*.0/.ostree.seal-deferred)
 succeeds the_build_host_has_left_its_marker test -e "$marker"
 succeeds deploy_completes_what_the_build_host_began ostree-seal deploy 0
@@ -37,6 +38,7 @@ withdrawn by_a_stranger test/stranger example.com/stranger
 withdrawn older test/older 'an index of 7 or more, the signature is for 6'
 withdrawn corrupted test/corrupted 'object .* is damaged'
 
+fails sysroot_is_read_only_after_all_that "Read-only" touch /sysroot/x
 succeeds the_units_can_be_taken_out_of_the_way sh -c "systemctl stop ostree-seal-deploy.path && systemctl mask --runtime $SERVICE"
 succeeds a_last_one_is_staged stage test/unsigned
 sleep 2

@@ -15,8 +15,37 @@ succeeds the_gate_has_withdrawn_the_last_update sh -c "journalctl -b -1 -o cat -
 fails it_was_not_finalized "" sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep 'Finalizing staged'"
 same nothing_of_it_is_left "" "$(ls -d /ostree/deploy/debian/deploy/"$commit"* 2>/dev/null)"
 
-# The path unit sees a good update.
+succeeds status_says_why_after_the_reboot sh -c "ostree-seal status | grep -A1 withdrawn | grep 'nothing speaks for'"
 succeeds good/is_pulled pull test/good
+succeeds better/is_pulled pull test/better
+
+# One that is made the default at once passes no gate. It is what `--pending` means, too.
+ostree admin deploy --os=debian test/good >&2
+same ahead/would_be_refused 'next boot: deployment 0 is refused by its initramfs (refused)' "$(next_boot)"
+succeeds ahead/deploy_pending_finds_it ostree-seal deploy --pending
+same ahead/boots_next 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
+ostree admin undeploy 0 >&2
+same ahead/the_running_one_is_the_default_again 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
+
+# The machine is in the way, here a file system that doesn't write: the update is held back, and let through later.
+drop_in=/run/systemd/system/$SERVICE.d
+mkdir -p $drop_in
+printf '[Service]\nSystemCallFilter=~syncfs\nSystemCallErrorNumber=EIO\n' >$drop_in/syncfs.conf
+systemctl daemon-reload
+succeeds hindered/is_staged_and_seen stage_and_wait test/better
+same hindered/could_not_be_sealed 1 "$(status_of_service)"
+same hindered/is_held_back ostree-seal "$(cat $LOCK)"
+succeeds hindered/stays_staged test -e $STAGED
+succeeds hindered/status_says_why sh -c "ostree-seal status | grep -A1 'held back: 3' | grep 'Input/output error'"
+same hindered/status_says_that_the_running_one_stays "$STAYS; $UNLESS_SEALED" "$(next_boot)"
+rm -r $drop_in
+systemctl daemon-reload
+succeeds hindered/a_later_run_lets_it_through ostree-seal deploy --pending
+fails hindered/nobody_holds_it_back_now "" test -e $LOCK
+same hindered/it_boots_next 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
+fails hindered/the_reason_is_forgotten "" sh -c "ostree-seal status | grep 'held back'"
+
+# The path unit sees a good update.
 succeeds good/is_staged_and_seen stage_and_wait test/good
 same good/is_sealed 0 "$(status_of_service)"
 same good/stays_staged $STAGED "$(ls $STAGED $LOCK 2>/dev/null)"
@@ -30,7 +59,6 @@ ostree admin lock-finalization --unlock >&2
 same good/status_says_that_it_was_let_go 'next boot: deployment 0 boots sealed (sealed)' "$(next_boot)"
 
 # The next one replaces it, by `upgrade`; the run that would seal it is killed.
-pull test/better
 ostree refs --delete test/os && ostree refs --create=test/os test/better
 is_held() { [ "$(cat $LOCK)" = ostree-seal ]; }
 killed() {
