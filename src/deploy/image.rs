@@ -7,43 +7,48 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use fn_error_context::context;
+use ostree_seal_root::deployment::IMAGE_NAME;
 use ostree_seal_root::digest::Digest;
 use ostree_seal_root::verity;
 
-use super::place::{self, Placed, Verity};
+use super::place::{self, Verity};
 use crate::erofs::{self, Versions};
 use crate::output::{ImageVerity, NewImage};
 use crate::tree::Tree;
 
-/// A deployment's image, if the kernel enforces this digest on it.
+/// A deployment's image, if the kernel enforces on it a digest that is `wanted`, and what it is wanted for. One whose
+/// bytes the kernel doesn't give out, since they are not those that were measured, counts as absent.
 #[context("reading the image in {}", deployment.display())]
-pub fn read_enforced(deployment: &Path, expected: Digest) -> Result<Option<Vec<u8>>> {
+pub fn read_enforced<T>(
+    deployment: &Path,
+    wanted: impl Fn(Digest) -> Option<T>,
+) -> Result<Option<(Vec<u8>, T)>> {
     let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
-    if verity::measure(&image) != Ok(expected) {
-        return Ok(None);
-    }
+    let Some(value) = verity::measure(&image).ok().and_then(wanted) else { return Ok(None) };
     let mut bytes = Vec::new();
-    image.read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    match image.read_to_end(&mut bytes) {
+        Ok(_) => Ok(Some((bytes, value))),
+        Err(error) if place::is_damage(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Writes the image of a tree to `path`, if it has the digest that is expected of it. The inner error is the digest
-/// that it has instead; then nothing was written.
-pub fn write(
+/// Writes the image of a tree into a deployment's directory, if it has a digest that is `wanted`; what it is wanted for. The
+/// inner error is the digest that it has instead; then nothing was written.
+pub fn write<T>(
     tree: &Tree,
-    path: &Path,
-    expected: Digest,
+    deployment: &Path,
+    wanted: impl Fn(Digest) -> Option<T>,
     verity: Verity,
     threads: NonZeroUsize,
-) -> Result<Result<Placed, Digest>> {
-    let mut image = NewImage::create(path)?;
+) -> Result<Result<T, Digest>> {
+    let path = deployment.join(IMAGE_NAME);
+    let mut image = NewImage::create(&path)?;
     let plan = erofs::plan(tree, Versions::default()).context("converting the commit")?;
     erofs::emit(tree, &plan, threads, &mut image).with_context(|| format!("writing {}", path.display()))?;
     let sealed = image.seal()?;
     let written = sealed.written();
-    if written.digest != expected {
-        return Ok(Err(written.digest));
-    }
+    let Some(value) = wanted(written.digest) else { return Ok(Err(written.digest)) };
     if verity == Verity::Now && written.verity == ImageVerity::Unsupported {
         bail!(
             "{} can't have fs-verity, although the repository can: are they on one file system?",
@@ -51,5 +56,8 @@ pub fn write(
         );
     }
     sealed.publish()?;
-    Ok(Ok(Placed::Written))
+    // btrfs doesn't log a file that had no name when it was written, so fsync of file and directory isn't enough there.
+    let directory = std::fs::File::open(deployment)?;
+    rustix::fs::syncfs(&directory).with_context(|| format!("writing {} to the disk", path.display()))?;
+    Ok(Ok(value))
 }

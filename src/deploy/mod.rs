@@ -11,17 +11,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use fn_error_context::context;
-use ostree_seal_root::check::{ComputedDigest, Report};
+use ostree_seal_root::check::Report;
 use ostree_seal_root::deployment::IMAGE_NAME;
 use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::Evidence;
-use ostree_seal_root::names::CommitId;
-use ostree_seal_root::policy::{Kind, SealedPolicy};
+use ostree_seal_root::policy::SealedPolicy;
 use ostree_seal_root::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::convert::check_promise;
 use crate::refused::Refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
 use crate::source::{self, Checksum, Commit, Load, MissingObject, NoCache, Source};
@@ -31,6 +28,8 @@ pub mod filesystem; // which file systems can hold a sealed deployment
 pub mod initramfs; // what an initramfs holds of ours
 pub mod trust; // the policy that will be asked at boot
 pub mod uki; // the initramfs that boots, in a file of its own or in a unified kernel image
+
+pub mod signed; // the evidence that the check accepts
 
 pub mod image; // the image of a deployment's commit
 pub mod objects; // the file objects of a commit
@@ -47,6 +46,7 @@ pub mod running; // what the initramfs said of the running root
 pub mod status; // what the next boot will make of each deployment
 
 use place::{Placed, Verity};
+use signed::{Accepted, Signed};
 use trust::{Origin, Trust};
 use verity::{ObjectError, Pass, SealedObjects};
 
@@ -173,24 +173,18 @@ struct Run<'a> {
     policy: &'a SealedPolicy,
 }
 
-/// What was signed for a deployment.
-struct Signed {
-    evidence: Evidence,
-    /// The digest that the image must have.
-    expected: Digest,
-}
-
 /// What an image is made of.
 struct Ingredients<'a> {
     source: &'a Source,
     commit: &'a Commit,
     /// The repository's objects.
     directory: BorrowedFd<'a>,
-    signed: &'a Signed,
+    accepted: &'a Accepted,
 }
 
-/// What was put into a deployment, and what its image points at.
-struct Placement {
+/// What was put into a deployment, what it was signed by, and what its image points at.
+struct Placement<'a> {
+    signed: &'a Signed,
     image: Placed,
     note: Option<Placed>,
     objects: Option<SealedObjects>,
@@ -202,92 +196,64 @@ impl Run<'_> {
         let source = Source::open(&repository)?; // locks it against a prune
         let commit = source.commit(&self.deployment.commit)?;
         let objects = open_directory(&repository.join("objects"))?;
-        let signed = self.signed(&source, &commit, &objects)?;
-        check_promise(&commit, signed.expected)?;
+        let places = signed::Places {
+            source: &source,
+            commit: &commit,
+            deployment: &self.deployment.directory,
+            note: self.request.note.as_deref(),
+        };
+        let accepted = Accepted::find(places, &objects, self.policy)?;
         if self.request.fsck {
             self.fsck(&repository, &objects::names_of(&source, &commit, self.request.queue_depth)?)?;
         }
         if self.request.verity == Verity::Now {
             filesystem::require_verity(open_directory(&repository.join("tmp"))?, "../config")?;
         }
-        let placement = match self.enforced_image(&signed)? {
-            Some(image) => self.keep(&objects, &image, &signed)?,
+        let placement = match self.enforced_image(&accepted)? {
+            Some((image, signed)) => self.keep(&objects, &image, signed)?,
             None => self.make(&Ingredients {
                 source: &source,
                 commit: &commit,
                 directory: objects.as_fd(),
-                signed: &signed,
+                accepted: &accepted,
             })?,
         };
         let report = match self.request.verity {
             Verity::Now => {
                 preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?.report().clone()
             }
-            Verity::Deferred => {
-                let (report, verdict) =
-                    ComputedDigest::new(signed.expected).examine(&signed.evidence, self.policy);
-                verdict?;
-                report
-            }
+            Verity::Deferred => placement.signed.report().clone(),
         };
         self.mark_deferred()?;
-        let Placement { image, note, objects } = placement;
+        let Placement { image, note, objects, .. } = placement;
         Ok(Sealed { origin, report, image, note, objects })
     }
 
-    /// The evidence that the check accepts, out of several notes, and the digest that it is for.
-    fn signed(&self, source: &Source, commit: &Commit, objects: impl AsFd) -> Result<Signed> {
-        let id = CommitId(commit.checksum.0);
-        let mut refusal = None;
-        for note in self.notes(source, commit)? {
-            let evidence = Evidence::with_note(note, objects.as_fd(), id, self.policy)?;
-            match signed_digest(&evidence, self.policy) {
-                Ok(expected) => return Ok(Signed { evidence, expected }),
-                Err(error) => refusal = refusal.or(Some(error)),
-            }
-        }
-        Err(refusal.unwrap_or(Refusal::NoEvidence { accepted: Vec::new() }).into())
-    }
-
-    /// The notes that may count: the one that was given, or those of the commit and, behind them, the one that is there
-    /// already, since an earlier run may have been given it. Nothing in the list is evidence without a note.
-    fn notes(&self, source: &Source, commit: &Commit) -> Result<Vec<Option<Vec<u8>>>> {
-        if !self.policy.accepts(Kind::Note) {
-            return Ok(vec![None]);
-        }
-        if let Some(note) = &self.request.note {
-            return Ok(vec![Some(note.clone())]);
-        }
-        let mut notes = source.notes(&commit.checksum)?;
-        if let (true, Some(parent)) = (notes.is_empty(), imported_from(source, commit)?) {
-            notes = source.notes(&parent)?;
-        }
-        let of_commit = notes.into_iter().map(String::into_bytes);
-        let notes: Vec<_> =
-            of_commit.chain(place::existing_note(&self.deployment.directory)?).map(Some).collect();
-        Ok(if notes.is_empty() { vec![None] } else { notes })
-    }
-
-    /// The deployment's image, if the kernel enforces on it the digest that was signed.
-    fn enforced_image(&self, signed: &Signed) -> Result<Option<Vec<u8>>> {
+    /// The deployment's image, if the kernel enforces on it a digest that was signed.
+    fn enforced_image<'s>(&self, accepted: &'s Accepted) -> Result<Option<(Vec<u8>, &'s Signed)>> {
         match self.request.verity {
-            Verity::Now => image::read_enforced(&self.deployment.directory, signed.expected),
+            Verity::Now => image::read_enforced(&self.deployment.directory, |digest| accepted.of(digest)),
             Verity::Deferred => Ok(None),
         }
     }
 
     /// Seals a deployment whose image is in its place: an idle second run opens and measures, and writes nothing.
-    fn keep(&self, directory: impl AsFd + Sync, image: &[u8], signed: &Signed) -> Result<Placement> {
+    fn keep<'s>(
+        &self,
+        directory: impl AsFd + Sync,
+        image: &[u8],
+        signed: &'s Signed,
+    ) -> Result<Placement<'s>> {
         let list = objects::of_image(image).with_context(|| format!("reading the image {IMAGE_NAME}"))?;
         let sealed =
             self.pass(Step::Enable, &list, |list, pass| verity::keep_sealed(directory, list, pass))?;
         let note = self.place_note(signed)?;
-        Ok(Placement { image: Placed::Kept, note, objects: Some(sealed) })
+        Ok(Placement { signed, image: Placed::Kept, note, objects: Some(sealed) })
     }
 
     /// Switches fs-verity on first, so that the image is made of digests that the kernel measures: content is read once,
     /// by the kernel, and what earlier conversions learned of objects would spare next to nothing.
-    fn make(&self, from: &Ingredients<'_>) -> Result<Placement> {
+    fn make<'s>(&self, from: &Ingredients<'s>) -> Result<Placement<'s>> {
         let Ingredients { source, commit, .. } = *from;
         let objects = match self.request.verity {
             Verity::Now => {
@@ -299,17 +265,19 @@ impl Run<'_> {
             }
             Verity::Deferred => None,
         };
-        let image = match self.make_image(from)? {
+        let (image, signed) = match self.make_image(from)? {
             Ok(image) => image,
-            Err(found) => return Err(self.other_digest(source, commit, from.signed.expected, found)),
+            Err(found) => {
+                return Err(self.other_digest(source, commit, from.accepted.first().digest(), found));
+            }
         };
-        let note = self.place_note(from.signed)?;
-        Ok(Placement { image, note, objects })
+        let note = self.place_note(signed)?;
+        Ok(Placement { signed, image, note, objects })
     }
 
     /// Makes the image, sees to it that the objects are those that it names, and puts it in its place. The inner error is
-    /// the digest that it has instead of the one that was signed.
-    fn make_image(&self, from: &Ingredients<'_>) -> Result<Result<Placed, Digest>> {
+    /// the digest that it has instead of one that was signed.
+    fn make_image<'s>(&self, from: &Ingredients<'s>) -> Result<Result<(Placed, &'s Signed), Digest>> {
         self.request.progress.begin(Step::Convert, 0);
         let mut progress = Converted(self.request.progress);
         let load = Load { threads: self.request.threads, cache: &NoCache, progress: &mut progress };
@@ -321,7 +289,7 @@ impl Run<'_> {
             let list = objects::of_tree(&loaded.tree);
             self.pass(Step::Measure, &list, |list, pass| verity::keep_sealed(from.directory, list, pass))?;
         }
-        self.place_image(&loaded.tree, from.signed.expected)
+        self.place_image(&loaded.tree, from.accepted)
     }
 
     /// Why the image isn't the one that was signed: an object is damaged, which is found by reading all of them, or else
@@ -373,22 +341,29 @@ impl Run<'_> {
         )
     }
 
-    /// Puts the image of a tree in its place, if it is the one that was signed. The inner error is the digest that it has
+    /// Puts the image of a tree in its place, if it is one that was signed. The inner error is the digest that it has
     /// instead.
-    fn place_image(&self, tree: &Tree, expected: Digest) -> Result<Result<Placed, Digest>> {
-        place::change(self.lock, self.deployment, |directory| match place::existing_digest(directory)? {
-            Some(found) if found == expected => directory.keep_image(expected, self.request.verity).map(Ok),
-            _ => {
-                let path = self.deployment.directory.join(IMAGE_NAME);
-                image::write(tree, &path, expected, self.request.verity, self.request.threads)
+    fn place_image<'s>(
+        &self,
+        tree: &Tree,
+        accepted: &'s Accepted,
+    ) -> Result<Result<(Placed, &'s Signed), Digest>> {
+        let found = |digest| accepted.of(digest);
+        place::change(self.lock, self.deployment, |directory| {
+            if let Some(signed) = place::existing_digest(directory)?.and_then(found) {
+                let kept = directory.keep_image(signed.digest(), self.request.verity)?;
+                return Ok(Ok((kept, signed)));
             }
+            let Request { verity, threads, .. } = *self.request;
+            let written = image::write(tree, &self.deployment.directory, found, verity, threads)?;
+            Ok(written.map(|signed| (Placed::Written, signed)))
         })
     }
 
     /// Puts the note in its place, unless the same one is there.
     fn place_note(&self, signed: &Signed) -> Result<Option<Placed>> {
-        let Some(note) = &signed.evidence.note else { return Ok(None) };
-        if place::existing_note(&self.deployment.directory)?.as_ref() == Some(note) {
+        let Some(note) = signed.note() else { return Ok(None) };
+        if place::existing_note(&self.deployment.directory)?.as_deref() == Some(note) {
             return Ok(Some(Placed::Kept));
         }
         place::change(self.lock, self.deployment, |directory| directory.place_note(note)).map(Some)
@@ -411,27 +386,9 @@ impl Run<'_> {
     }
 }
 
-/// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
-fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
-    let bytes = source.commit_bytes(&commit.checksum)?;
-    let parsed = ostree_seal_root::commit::Commit::parse(&bytes)?;
-    let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
-    Ok(parent.map(|parent| Checksum(parent.0)))
-}
-
 /// What the marker of a deferred deployment says to who finds it.
 const DEFERRED_TEXT: &str = "Image and note are in place, fs-verity is not enabled yet: on a kernel and a file system \
                              that have it, run `ostree-seal deploy`.\n";
-
-/// The digest that was signed, once signatures, product and index are found good. Asking the check about an image that
-/// can't exist makes the digest its only objection.
-fn signed_digest(evidence: &Evidence, policy: &SealedPolicy) -> Result<Digest, Refusal> {
-    match ComputedDigest::new(Digest([0; 32])).examine(evidence, policy).1 {
-        Err(Refusal::OtherDigest { expected, .. }) => Ok(expected),
-        Err(refusal) => Err(refusal),
-        Ok(()) => Ok(Digest([0; 32])),
-    }
-}
 
 #[context("opening {}", path.display())]
 fn open_directory(path: &Path) -> Result<std::os::fd::OwnedFd> {

@@ -74,9 +74,12 @@ pub fn change<T>(
     Ok(value)
 }
 
-/// Makes a finalized deployment immutable again that a killed run left changeable, when all else in it was done.
+/// Brings to the disk what a killed run has named, and makes a finalized deployment immutable again that it left changeable,
+/// when all else in it was done.
 pub fn finish_killed_run(lock: &SysrootLock<'_>, deployment: &Deployment) -> Result<()> {
     let directory = Directory::open(&deployment.directory)?;
+    // What it has named last is perhaps not on the disk yet.
+    fs::fsync(&directory)?;
     // A file system that knows no flags has nothing to put back.
     let changeable = fs::ioctl_getflags(&directory).is_ok_and(|flags| !flags.contains(IFlags::IMMUTABLE));
     if deployment.staged || keeps_deployments_mutable() || !changeable {
@@ -210,20 +213,28 @@ pub fn is_deferred(deployment: &Path) -> bool {
     deployment.join(DEFERRED_NAME).exists()
 }
 
-/// The digest of the image in a deployment's directory: measured, or computed where it has no fs-verity. `None` if
-/// there is no regular file of that name.
+/// The digest of the image in a deployment's directory, computed from its bytes, which the kernel checks on the way if it
+/// has fs-verity. `None` if there is no regular file of that name, or one that can't be read to its end: it gets replaced.
 #[context("reading the image {IMAGE_NAME}")]
 pub fn existing_digest(directory: impl AsFd) -> Result<Option<Digest>> {
     let Some(image) = open_file(directory, IMAGE_NAME)? else { return Ok(None) };
     match verity::measure(&image) {
-        Ok(digest) => Ok(Some(digest)),
-        Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {
-            Ok(Some(FileHasher::new().digest_reader(&image)?.0))
-        }
+        Ok(_) | Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {}
         // fs-verity of another kind than ours: to be replaced.
-        Err(MeasureError::OtherAlgorithm(_)) => Ok(None),
+        Err(MeasureError::OtherAlgorithm(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    match FileHasher::new().digest_reader(&image) {
+        Ok((digest, _)) => Ok(Some(digest)),
+        Err(error) if is_damage(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether reading failed because the disk has other bytes than were written.
+pub fn is_damage(error: &std::io::Error) -> bool {
+    let damage = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    error.raw_os_error().is_some_and(|number| damage.iter().any(|errno| errno.raw_os_error() == number))
 }
 
 /// Opens a regular file for reading; anything else counts as absent and gets replaced.

@@ -4,13 +4,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use ostree_seal_root::check::Report;
+use ostree_seal_root::error::BootError;
+use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::verity::MeasureError;
 use rustix::fs::{Mode, OFlags};
 
 use super::trust::{Bootable, Origin, Trust};
 use super::verity::{Coverage, coverage};
 use super::{objects, place, preflight, staged, trust, uki};
 use crate::refused::is_refusal;
-use crate::source::sysroot::{Deployment, Holder, Sysroot};
+use crate::source::sysroot::{Deployment, Holder, Sysroot, is_no_permission};
 
 /// What the next boot would make of a deployment.
 #[derive(Debug, Clone)]
@@ -93,7 +96,9 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
             let target = sysroot.target(&deployment).unwrap_or_default();
             let verdict = match preflight::check(sysroot.physical(), &target, &policy) {
                 Ok(image) => Verdict::Sealed(Box::new(image.report().clone())),
-                Err(_) if place::is_deferred(&deployment.directory) => Verdict::Deferred,
+                Err(error) if lacks_verity(&error) && place::is_deferred(&deployment.directory) => {
+                    Verdict::Deferred
+                }
                 Err(error) => no(&anyhow::Error::new(error)),
             };
             (verdict, Some(origin))
@@ -102,18 +107,35 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
         Ok(Trust::Foreign) => (Verdict::Foreign, None),
         Err(error) => (no(&error), None),
     };
-    let coverage = objects_of(sysroot, &deployment.directory).ok().flatten();
-    let verdict = match (verdict, coverage) {
-        (Verdict::Sealed(_), Some(Coverage { without, missing, .. })) if without + missing > 0 => {
-            Verdict::Refused(format!(
-                "the image is good, but {without} of its objects have no fs-verity and {missing} don't exist, so \
-                 they can't be read; run `ostree-seal deploy {}`",
-                deployment.index
-            ))
-        }
-        (verdict, _) => verdict,
+    let coverage = objects_of(sysroot, &deployment.directory);
+    let verdict = match verdict {
+        Verdict::Sealed(report) => enforceable(report, &coverage, deployment.index),
+        verdict => verdict,
     };
+    let coverage = coverage.ok().flatten();
     Status { deployment, verdict, origin, coverage }
+}
+
+/// The check measures the image and reads none of it. What it points at must be there, too.
+fn enforceable(report: Box<Report>, coverage: &Result<Option<Coverage>>, index: usize) -> Verdict {
+    match coverage {
+        Ok(Some(Coverage { without, missing, .. })) if without + missing > 0 => Verdict::Refused(format!(
+            "the image is good, but {without} of its objects have no fs-verity and {missing} don't exist, so they can't \
+             be read; run `ostree-seal deploy {index}`"
+        )),
+        Err(error) if !is_no_permission(error) => Verdict::Refused(format!(
+            "the image has the digest that was signed, but not all of it can be used: {error:#}; run `ostree-seal deploy \
+             {index}`"
+        )),
+        _ => Verdict::Sealed(report),
+    }
+}
+
+/// Whether the image's lack of fs-verity is what is wrong.
+fn lacks_verity(error: &BootError) -> bool {
+    let BootError::Unchecked(refusal) = error else { return false };
+    let missing = [MeasureError::NotEnabled, MeasureError::Unsupported];
+    matches!(&**refusal, Refusal::NotMeasured { error, .. } if missing.contains(error))
 }
 
 fn no(error: &anyhow::Error) -> Verdict {
@@ -125,7 +147,7 @@ fn no(error: &anyhow::Error) -> Verdict {
 fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> {
     let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut image, &mut bytes)?;
+    std::io::Read::read_to_end(&mut image, &mut bytes).context("reading the image")?;
     let list = objects::of_image(&bytes)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())

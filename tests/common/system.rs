@@ -100,10 +100,15 @@ impl System {
 
     /// Stores a note in a commit's detached metadata.
     pub fn sign(&self, commit: &str, statement: &Statement, keys: &[&PrivateKey]) {
+        self.attach(commit, &[note(statement, keys)]);
+    }
+
+    /// Stores notes in a commit's detached metadata.
+    pub fn attach(&self, commit: &str, notes: &[String]) {
         let repo = ostree::Repo::new_for_path(self.repo());
         repo.open(NEVER).unwrap();
         let metadata = glib::VariantDict::new(None);
-        metadata.insert_value("ostree-seal.note", &vec![note(statement, keys)].to_variant());
+        metadata.insert_value("ostree-seal.note", &notes.to_variant());
         repo.write_commit_detached_metadata(commit, Some(&metadata.end()), NEVER).unwrap();
     }
 

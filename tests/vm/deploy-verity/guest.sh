@@ -68,7 +68,18 @@ before=$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %
 if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok idle_run_succeeds; else not_ok idle_run_succeeds "$(cat /tmp/stderr)"; fi
 same idle_run_enables_nothing 0 "$(count "$report" objects_enabled)"
 same idle_run_changes_nothing "$before" "$(find . "$directory" -maxdepth 2 -type f | sort | xargs stat -c '%n %Y %Z' | md5sum)"
-note "idle run measured $(count "$report" objects_before) objects, the first saw $total files"
+pointed_at=$(count "$report" objects_before)
+note "idle run measured $pointed_at objects, the first saw $total files"
+
+"$seal" status --sysroot=/sysroot --json >/tmp/status.json
+for line in '"verdict": "sealed"' '"boots_next": true' "\"digest\": \"$signed\"" '"product": "example.com/os"' '"seal_index": 3' \
+    '"evidence": "note"' '"example.com/release+' "\"objects\": $pointed_at," "\"objects_with_verity\": $pointed_at"; do
+    succeeds "status_says_$(echo "$line" | tr -c 'a-z0-9\n' _)" grep -F "$line" /tmp/status.json
+done
+"$seal" status --sysroot=/sysroot >/tmp/status
+for line in 'next boot: deployment 0 boots sealed (sealed)' "$signed" 'by example.com/release+' 'index 3' "$pointed_at of $pointed_at have fs-verity"; do
+    succeeds "status_tells_people_$(echo "$line" | tr -c 'a-z0-9\n' _)" grep -F "$line" /tmp/status
+done
 
 mkdir -p /dev/pts && mount -t devpts devpts /dev/pts
 shown=$(/usr/bin/script --quiet --return --command "stty cols 80; $seal deploy --sysroot=/sysroot" /dev/null </dev/null)
@@ -110,6 +121,39 @@ fails verify_says_no_to_a_half_image "" "$seal" verify --trust="$directory/usr/l
 succeeds deploy_makes_the_image_again "$seal" deploy --sysroot=/sysroot
 succeeds verify_agrees_again "$seal" verify --trust="$directory/usr/lib/ostree-seal" --deployment="$directory"
 
+# An image whose blocks are not those that were measured has the right digest, and can't be read: `status` says so, and `deploy`
+# makes it again.
+with_bad_blocks() { /usr/bin/strace -f -q -o /tmp/strace -P "$directory/.ostree.cfs" -e trace=read -e inject=read:error=EIO "$@"; }
+with_bad_blocks "$seal" status --sysroot=/sysroot >/tmp/status
+succeeds status_refuses_an_image_with_bad_blocks grep -A1 '^0 .*: refused' /tmp/status
+succeeds and_says_what_to_do_about_it grep 'why .*Input/output error.*ostree-seal deploy 0' /tmp/status
+inode=$(stat -c %i "$directory/.ostree.cfs")
+succeeds deploy_makes_an_image_with_bad_blocks_again with_bad_blocks "$seal" deploy --sysroot=/sysroot
+fails it_is_another_file "" test "$inode" = "$(stat -c %i "$directory/.ostree.cfs")"
+same it_has_verity_and_the_signed_digest "$signed" "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"
+
+# What a build host without fs-verity has left: image and note in their place, a mark, and fs-verity on some files at most.
+cp "$directory/.ostree.cfs" /tmp/image
+cp "$directory/.ostree.seal" /tmp/note
+as_a_build_host_left_it() {
+    /usr/bin/chattr -i "$directory"
+    cp /tmp/image "$directory/new" && mv "$directory/new" "$directory/.ostree.cfs"
+    echo "to do" >"$directory/.ostree.seal-deferred"
+    /usr/bin/chattr +i "$directory"
+    cp "$last" /sysroot/new && mv /sysroot/new "$last"
+}
+as_a_build_host_left_it
+fails what_a_build_host_left_has_no_verity "" "$TEST/vm-helper" measure "$directory/.ostree.cfs"
+succeeds status_calls_it_deferred sh -c "$seal status --sysroot=/sysroot --json | grep '\"verdict\": \"deferred\"'"
+inode=$(stat -c %i "$directory/.ostree.cfs")
+if report=$("$seal" deploy --sysroot=/sysroot --json 2>/tmp/stderr); then ok deploy_completes_what_a_build_host_left; else not_ok deploy_completes_what_a_build_host_left "$(cat /tmp/stderr)"; fi
+same it_keeps_the_image '"image": "kept",' "$(echo "$report" | grep -o '"image": .*')"
+same it_is_the_same_file "$inode" "$(stat -c %i "$directory/.ostree.cfs")"
+same it_enables_what_lacks_verity 1 "$(count "$report" objects_enabled)"
+same the_kept_image_has_verity_and_the_signed_digest "$signed" "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"
+fails the_mark_is_gone "" test -e "$directory/.ostree.seal-deferred"
+fails and_the_deployment_is_immutable "" touch "$directory/x"
+
 # An image that can't get fs-verity: nothing is placed, and the next run does it. Which ioctl enables it is read from a run that
 # is let alone.
 without_image() { /usr/bin/chattr -i "$directory"; rm -f "$directory/.ostree.cfs"; /usr/bin/chattr +i "$directory"; }
@@ -128,8 +172,8 @@ for error in EIO ENOSPC; do
     succeeds "the_run_after_${error}_on_the_image_completes" "$seal" deploy --sysroot=/sysroot
 done
 
-# Killed at each call that changes the disk, of a run with objects, image and note to do: nothing half has a final name, and the
-# next run completes. Calls are counted in a run that is let alone; strace counts each name and each thread by itself.
+# A fault at each call that changes the disk, of a run with objects, image and note to do, and of one that completes a build
+# host's. Calls are counted in a run that is let alone; strace counts each name and each thread by itself.
 CHANGING=write,fsync,fdatasync,syncfs,linkat,link,rename,renameat,renameat2,unlink,unlinkat,mkdir,fchmod,ftruncate,flock,ioctl
 all_to_do() {
     without_image
@@ -139,26 +183,61 @@ all_to_do() {
     cp "$last" /sysroot/new && mv /sysroot/new "$last"
 }
 traced() { # STRACE OPTIONS...
-    /usr/bin/strace -f -q -o /tmp/strace "$@" "$seal" deploy --sysroot=/sysroot --queue-depth=1 --threads=1 >/tmp/output 2>&1
+    /usr/bin/strace -f -q -o /tmp/strace "$@" "$seal" deploy --sysroot=/sysroot --queue-depth=1 --threads=1 </dev/null >/tmp/output 2>&1
 }
-all_to_do
-traced -e trace=$CHANGING
 # An ioctl that only measures or asks for flags changes nothing.
-grep -v resumed /tmp/strace | sed -n 's/^\([0-9]*\) *\([a-z0-9]*\)(\(.*\)$/\1 \2 \3/p' |
-    awk '{ n[$1, $2]++ } $2 != "ioctl" || /ENABLE_VERITY|SETFLAGS/ { print $2, n[$1, $2] }' | sort -u >/tmp/calls
-killed=0
-while read -r call nth; do
-    all_to_do
-    if traced -e trace="$call" -e "inject=$call:signal=KILL:when=$nth"; then not_ok "killed_at_${call}_$nth" "it was not killed"; fi
-    if [ -e "$directory/.ostree.cfs" ]; then same "killed_at_${call}_${nth}_the_image_is_whole" "$signed" "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"; fi
-    "$seal" deploy --sysroot=/sysroot >/tmp/output 2>&1 || not_ok "killed_at_${call}_$nth" "the next run: $(cat /tmp/output)"
-    touch "$directory/x" 2>/dev/null && not_ok "killed_at_${call}_$nth" "the deployment is changeable"
-    left=$(find "$directory" -maxdepth 1 -name '.ostree-seal-*')
-    [ -z "$left" ] || not_ok "killed_at_${call}_$nth" "$left is left"
-    killed=$((killed + 1))
-done </tmp/calls
-succeeds killed_at_each_call_the_next_run_completes test "$killed" -gt 15
-note "killed at each of $killed calls: $(cut -d' ' -f1 /tmp/calls | uniq -c | tr -s ' \n' ' ')"
+list_calls() {
+    traced -e trace=$CHANGING
+    grep -v resumed /tmp/strace | sed -n 's/^\([0-9]*\) *\([a-z0-9]*\)(\(.*\)$/\1 \2 \3/p' |
+        awk '{ n[$1, $2]++ } $2 != "ioctl" || /ENABLE_VERITY|SETFLAGS/ { print $2, n[$1, $2] }' | sort -u
+}
+# Prints what is there under a final name and is not whole.
+half() {
+    for pair in .ostree.cfs:/tmp/image .ostree.seal:/tmp/note; do
+        if [ -e "$directory/${pair%%:*}" ]; then cmp "$directory/${pair%%:*}" "${pair#*:}"; fi
+    done 2>&1
+}
+# Prints what is missing for a sealed deployment without anything beside.
+missing() {
+    [ "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)" = "$signed" ] || echo "the image has no verity, or another digest"
+    "$TEST/vm-helper" measure "$last" >/dev/null || echo "$last has no verity"
+    cmp "$directory/.ostree.seal" /tmp/note
+    [ ! -e "$directory/.ostree.seal-deferred" ] || echo "the mark is still there"
+    find "$directory" -maxdepth 1 -name '.ostree-seal-*'
+    if touch "$directory/x" 2>/dev/null; then echo "the deployment is changeable"; fi
+}
+# at_each_call SCENARIO FAULT ENDED: FAULT at each call in turn. Nothing half has a final name, the function ENDED is content
+# with exit code and output, and the next run completes.
+at_each_call() {
+    $1
+    list_calls >/tmp/calls
+    tried=0
+    while read -r call nth; do
+        $1
+        traced -e trace="$call" -e "inject=$call:$2:when=$nth"
+        wrong=$($3 $? 2>&1; half)
+        "$seal" deploy --sysroot=/sysroot </dev/null >/tmp/output 2>&1 || wrong="$wrong the next run: $(cat /tmp/output)"
+        wrong=$wrong$(missing 2>&1)
+        [ -z "$wrong" ] || not_ok "$1_${2}_at_${call}_$nth" "$(echo "$wrong" | tr '\n' ' ')"
+        tried=$((tried + 1))
+    done </tmp/calls
+    same "$1_${2}_at_each_call_was_tried" "$(grep -c . /tmp/calls)" "$tried"
+    note "$1, $2 at each of $tried calls: $(cut -d' ' -f1 /tmp/calls | uniq -c | tr -s ' \n' ' ')"
+}
+was_killed() { if [ "$1" = 0 ]; then echo "it was not killed"; fi; }
+# Some calls may fail without harm, such as unlocking; then all is as it should be.
+told_or_did_no_harm() {
+    case $1 in
+    0) missing ;;
+    1) [ "$(grep -c '^error: ' /tmp/output)" = 1 ] || echo "not one sentence: $(cat /tmp/output)" ;;
+    *) echo "exit code $1: $(cat /tmp/output)" ;;
+    esac
+}
+for scenario in all_to_do as_a_build_host_left_it; do
+    at_each_call $scenario signal=KILL was_killed
+    succeeds "${scenario}_has_calls_that_change_the_disk" test "$tried" -gt 12
+    at_each_call $scenario error=EIO told_or_did_no_harm
+done
 
 # Several at once, with all to do: they wait for each other, and all succeed.
 all_to_do

@@ -1,0 +1,133 @@
+//! What was signed for a deployment: the notes that may speak for it, and which of them the initramfs's check accepts.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::Result;
+use ostree_seal_root::check::{ComputedDigest, Report};
+use ostree_seal_root::digest::Digest;
+use ostree_seal_root::evidence::Evidence;
+use ostree_seal_root::names::CommitId;
+use ostree_seal_root::policy::{Kind, SealedPolicy};
+use ostree_seal_root::refusal::Refusal;
+
+use super::place;
+use crate::convert::check_promise;
+use crate::source::{Checksum, Commit, Source};
+
+/// Evidence that the check accepts for an image of one digest. Only [`Accepted::find`] makes one.
+#[derive(Debug)]
+pub struct Signed {
+    evidence: Evidence,
+    report: Report,
+}
+
+/// All that the check accepts for one deployment, each for an image of its own digest, at least one.
+#[derive(Debug)]
+pub struct Accepted {
+    first: Signed,
+    others: Vec<Signed>,
+}
+
+/// Where evidence is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// The repository.
+    pub source: &'a Source,
+    /// The deployment's commit.
+    pub commit: &'a Commit,
+    /// The deployment's directory.
+    pub deployment: &'a Path,
+    /// A note from elsewhere, which then is the only one.
+    pub note: Option<&'a [u8]>,
+}
+
+impl Signed {
+    /// The note to be placed, if the evidence is one.
+    pub fn note(&self) -> Option<&[u8]> {
+        self.evidence.note.as_deref()
+    }
+
+    /// The digest that the image must have.
+    pub fn digest(&self) -> Digest {
+        self.report.found
+    }
+
+    /// What the check finds once the image has that digest.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl Accepted {
+    /// Asks the check about each note. A commit that promises an image of another digest rules a note out. The first
+    /// refusal is told if none is accepted.
+    pub fn find(places: Places<'_>, objects: impl AsFd, policy: &SealedPolicy) -> Result<Self> {
+        let commit = places.commit;
+        let mut refusal = None;
+        let mut accepted = Vec::new();
+        for note in notes(places, policy)? {
+            let evidence = Evidence::with_note(note, objects.as_fd(), CommitId(commit.checksum.0), policy)?;
+            match accept(evidence, commit, policy) {
+                Ok(signed) => accepted.push(signed),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        let mut accepted = accepted.into_iter();
+        match accepted.next() {
+            Some(first) => Ok(Self { first, others: accepted.collect() }),
+            None => Err(refusal.unwrap_or_else(|| Refusal::NoEvidence { accepted: Vec::new() }.into())),
+        }
+    }
+
+    /// The one that counts if the image turns out to be another.
+    pub fn first(&self) -> &Signed {
+        &self.first
+    }
+
+    /// What was signed for an image of this digest.
+    pub fn of(&self, digest: Digest) -> Option<&Signed> {
+        std::iter::once(&self.first).chain(&self.others).find(|signed| signed.digest() == digest)
+    }
+}
+
+/// The notes that may count: the one that was given, or those of the commit and, behind them, the one that is there
+/// already, since an earlier run may have been given it. Nothing in the list is evidence without a note.
+fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>>>> {
+    let Places { source, commit, deployment, note } = places;
+    if !policy.accepts(Kind::Note) {
+        return Ok(vec![None]);
+    }
+    if let Some(note) = note {
+        return Ok(vec![Some(note.to_owned())]);
+    }
+    let mut notes = source.notes(&commit.checksum)?;
+    if let (true, Some(parent)) = (notes.is_empty(), imported_from(source, commit)?) {
+        notes = source.notes(&parent)?;
+    }
+    let of_commit = notes.into_iter().map(String::into_bytes);
+    let notes: Vec<_> = of_commit.chain(place::existing_note(deployment)?).map(Some).collect();
+    Ok(if notes.is_empty() { vec![None] } else { notes })
+}
+
+/// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
+fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
+    let bytes = source.commit_bytes(&commit.checksum)?;
+    let parsed = ostree_seal_root::commit::Commit::parse(&bytes)?;
+    let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
+    Ok(parent.map(|parent| Checksum(parent.0)))
+}
+
+/// Asks the check about an image that can't exist, to learn which digest was signed, and then about an image of that
+/// digest: only so it looks at all there is.
+fn accept(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Signed> {
+    let digest = match ComputedDigest::new(Digest([0; 32])).examine(&evidence, policy).1 {
+        Err(Refusal::OtherDigest { expected, .. }) => expected,
+        Err(refusal) => return Err(refusal.into()),
+        Ok(()) => Digest([0; 32]),
+    };
+    let (report, verdict) = ComputedDigest::new(digest).examine(&evidence, policy);
+    verdict?;
+    check_promise(commit, digest)?;
+    Ok(Signed { evidence, report })
+}

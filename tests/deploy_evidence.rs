@@ -1,0 +1,72 @@
+//! `deploy` with several notes, good and bad: which one is placed, and that a bad one changes nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test program: a panic is its answer, and nobody links it"
+)]
+
+mod common;
+
+use std::fs;
+
+use common::is_root;
+use common::system::{System, note};
+use ostree_seal_root::note::Statement;
+
+const NOTE: &str = ".ostree.seal";
+
+/// What is signed for the only commit, and the same for another commit with the same image.
+fn statements(system: &System) -> (Statement, Statement) {
+    let commit = system.only_commit();
+    let mut good = system.statement(&commit, 7);
+    let mut other = system.statement(&commit, 9);
+    good.commit = Some(commit.parse().unwrap());
+    other.commit = Some("5".repeat(64).parse().unwrap());
+    (good, other)
+}
+
+#[test]
+fn a_note_for_another_commit_is_refused_and_changes_nothing() {
+    if !is_root("a_note_for_another_commit_is_refused_and_changes_nothing") {
+        return;
+    }
+    let system = System::sealable();
+    let (good, other) = statements(&system);
+    let placed = system.only_deployment().join(NOTE);
+    let file = system.directory.path().join("note");
+    fs::write(&file, note(&other, &[&system.key])).unwrap();
+    let given = format!("--note={}", file.display());
+
+    let run = system.deploy(&["--defer-verity", &given]);
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains(&"5".repeat(64)), "{}", run.stderr);
+    assert!(!placed.exists() && !system.only_deployment().join(".ostree.cfs").exists());
+
+    // A deployment that boots goes on to do so.
+    system.sign(&system.only_commit(), &good, &[&system.key]);
+    system.deploy(&["--defer-verity"]).ok();
+    let before = fs::read(&placed).unwrap();
+    assert_eq!(system.deploy(&["--defer-verity", &given]).code, Some(3));
+    assert_eq!(fs::read(&placed).unwrap(), before);
+}
+
+#[test]
+fn a_good_note_serves_behind_those_for_another_commit_and_another_image() {
+    if !is_root("a_good_note_serves_behind_those_for_another_commit_and_another_image") {
+        return;
+    }
+    let system = System::sealable();
+    let (good, other_commit) = statements(&system);
+    let mut other_image = system.statement(&system.only_commit(), 8);
+    other_image.image.0[0] ^= 1;
+    let signed = |statement| note(statement, &[&system.key]);
+    let notes = [&other_commit, &other_image, &good].map(signed);
+    system.attach(&system.only_commit(), &notes);
+    let line = system.deploy(&["--defer-verity"]).ok();
+    assert!(line.contains("index 7"), "{line}");
+    assert_eq!(fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(), notes[2]);
+    // The second run finds image and note in their place.
+    let line = system.deploy(&["--defer-verity"]).ok();
+    assert!(line.contains("index 7") && line.contains("image kept"), "{line}");
+}
