@@ -1,5 +1,5 @@
 //! Writes an image so that nothing half-written ever has its name: an unnamed file in the same directory, fsync,
-//! fs-verity, the name, fsync of the directory. Killed at any instant, it leaves the old file or the new one.
+//! fs-verity, the name, fsync of the directory or of all there is. Killed at any instant, it leaves the old file or the new one.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -133,7 +133,7 @@ impl SealedImage {
             Some(temporary) => temporary.persist(&place.path)?,
             None => link(&place, &file)?,
         }
-        rustix::fs::fsync(&place.directory).context("writing its directory")?;
+        bring_to_disk(&place, written.verity).context("writing its directory")?;
         Ok(written)
     }
 }
@@ -183,6 +183,15 @@ fn enable_verity(file: &File, digest: Digest) -> anyhow::Result<ImageVerity> {
     let measured = verity::measure(file)?;
     ensure!(measured == digest, "the kernel measures {measured} where {digest} was written");
     Ok(ImageVerity::Enabled)
+}
+
+/// With fs-verity the whole file system: the log of btrfs, which fsync is content with, knows the file's fs-verity without its
+/// Merkle tree, and after a power cut there would be a file that can't be opened.
+fn bring_to_disk(place: &Place, verity: ImageVerity) -> Result<(), Errno> {
+    match verity {
+        ImageVerity::Enabled => rustix::fs::syncfs(&place.directory),
+        ImageVerity::Unsupported => rustix::fs::fsync(&place.directory),
+    }
 }
 
 fn link(place: &Place, file: &File) -> anyhow::Result<()> {

@@ -28,7 +28,7 @@ pub fn read_enforced<T>(
     let mut bytes = Vec::new();
     match image.read_to_end(&mut bytes) {
         Ok(_) => Ok(Some((bytes, value))),
-        Err(error) if place::is_damage(&error) => Ok(None),
+        Err(error) if place::is_io_damage(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -56,8 +56,5 @@ pub fn write<T>(
         );
     }
     sealed.publish()?;
-    // btrfs doesn't log a file that had no name when it was written, so fsync of file and directory isn't enough there.
-    let directory = std::fs::File::open(deployment)?;
-    rustix::fs::syncfs(&directory).with_context(|| format!("writing {} to the disk", path.display()))?;
     Ok(Ok(value))
 }

@@ -16,6 +16,7 @@ use ostree_seal_root::deployment::IMAGE_NAME;
 use ostree_seal_root::digest::Digest;
 use ostree_seal_root::policy::SealedPolicy;
 use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::verity::EnableError;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -146,7 +147,9 @@ pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'
 fn advise(error: anyhow::Error) -> anyhow::Error {
     let is_full = |cause: &(dyn std::error::Error + 'static)| {
         let of_std = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        of_std == Some(io::ErrorKind::StorageFull) || cause.downcast_ref() == Some(&Errno::NOSPC)
+        of_std == Some(io::ErrorKind::StorageFull)
+            || cause.downcast_ref() == Some(&Errno::NOSPC)
+            || cause.downcast_ref() == Some(&EnableError::Os(Errno::NOSPC))
     };
     if error.chain().any(is_full) {
         anyhow::anyhow!("{error:#}; free some space and run the command again")
@@ -407,6 +410,7 @@ impl std::fmt::Debug for Request<'_> {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
+    use ostree_seal_root::verity::EnableError;
     use rustix::io::Errno;
 
     use super::advise;
@@ -416,6 +420,7 @@ mod tests {
         let full = [
             anyhow::Error::new(Errno::NOSPC),
             anyhow::Error::new(std::io::Error::from(Errno::NOSPC)),
+            anyhow::Error::new(EnableError::Os(Errno::NOSPC)).context("enabling fs-verity"),
             Err::<(), _>(Errno::NOSPC).context("writing the image").unwrap_err(),
         ];
         for error in full {

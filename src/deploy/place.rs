@@ -105,11 +105,12 @@ impl Directory {
     #[context("keeping the image {IMAGE_NAME}")]
     pub fn keep_image(&self, digest: Digest, verity: Verity) -> Result<Placed> {
         if verity == Verity::Now {
-            let image = self.open_file(IMAGE_NAME)?.context("it has just gone")?;
+            let image = open_image_in(self)?.context("it has just gone")?;
             verity::enable(&image)?;
             let found = verity::measure(&image)?;
             ensure!(found == digest, "the kernel measures {found} where {digest} was read; check the disk");
-            image.sync_all()?;
+            // Not fsync, for btrfs: see `output.rs`.
+            fs::syncfs(&image)?;
         }
         Ok(Placed::Kept)
     }
@@ -203,9 +204,16 @@ pub fn existing_note(deployment: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(note))
 }
 
-/// The image in a deployment's directory, open for reading.
+/// The image in a deployment's directory, open for reading. One that can't be opened because it is damaged counts as absent.
 pub fn open_image(deployment: &Path) -> Result<Option<File>> {
-    Directory::open(deployment)?.open_file(IMAGE_NAME)
+    open_image_in(Directory::open(deployment)?)
+}
+
+fn open_image_in(directory: impl AsFd) -> Result<Option<File>> {
+    open_file(directory, IMAGE_NAME).or_else(|error| match error.downcast_ref::<Errno>() {
+        Some(errno) if is_damage(*errno) => Ok(None),
+        _ => Err(error),
+    })
 }
 
 /// Whether fs-verity is still to be switched on.
@@ -217,7 +225,7 @@ pub fn is_deferred(deployment: &Path) -> bool {
 /// has fs-verity. `None` if there is no regular file of that name, or one that can't be read to its end: it gets replaced.
 #[context("reading the image {IMAGE_NAME}")]
 pub fn existing_digest(directory: impl AsFd) -> Result<Option<Digest>> {
-    let Some(image) = open_file(directory, IMAGE_NAME)? else { return Ok(None) };
+    let Some(image) = open_image_in(directory)? else { return Ok(None) };
     match verity::measure(&image) {
         Ok(_) | Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {}
         // fs-verity of another kind than ours: to be replaced.
@@ -226,15 +234,20 @@ pub fn existing_digest(directory: impl AsFd) -> Result<Option<Digest>> {
     }
     match FileHasher::new().digest_reader(&image) {
         Ok((digest, _)) => Ok(Some(digest)),
-        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) if is_io_damage(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether reading failed because the disk has other bytes than were written.
-pub fn is_damage(error: &std::io::Error) -> bool {
-    let damage = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
-    error.raw_os_error().is_some_and(|number| damage.iter().any(|errno| errno.raw_os_error() == number))
+/// Whether a file can't be opened or read since the disk has other bytes than were written. EINVAL is what opening says of
+/// an fs-verity descriptor that makes no sense.
+pub fn is_damage(errno: Errno) -> bool {
+    matches!(errno, Errno::IO | Errno::UCLEAN | Errno::BADMSG | Errno::INVAL)
+}
+
+/// The same of an error that went through the standard library.
+pub fn is_io_damage(error: &std::io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(is_damage)
 }
 
 /// Opens a regular file for reading; anything else counts as absent and gets replaced.

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 mod order; // in which objects are taken
 mod queue; // and handed out to threads
 
+use super::place::is_damage;
 pub(super) use order::prefix;
 use queue::{Queue, lock};
 
@@ -373,6 +374,11 @@ impl fmt::Display for Problem {
             ),
             Self::Enable(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),
+            Self::Open(errno) if is_damage(*errno) => write!(
+                f,
+                "opening: {errno}; the disk fails, or its fs-verity is damaged: `ostree fsck --delete`, then pull the commit \
+                 again"
+            ),
             Self::Open(errno) => write!(f, "opening: {errno}"),
             Self::Flush(errno) => write!(
                 f,

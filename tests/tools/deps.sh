@@ -29,6 +29,7 @@ vm     | busybox-static         | busybox_is_static
 vm     | kmod                   | command -v depmod
 vm     | zstd                   | command -v zstd
 vm     | xfsprogs               | command -v mkfs.xfs
+vm     | btrfs-progs            | command -v mkfs.btrfs
 '
 
 # A dynamic busybox is useless in an initramfs that holds no libc.

@@ -1,5 +1,6 @@
 #!/bin/sh
-# In the guest: `unusable` for file systems that won't do, `bad` with the sector that can't be read, then `good` without.
+# In the guest: `unusable` for file systems that won't do, `bad` with the sector that can't be read, then `good` without; `btrfs`,
+# where the power fails right after the run, then `btrfs-booted`.
 
 # shellcheck source=tests/vm/guest/lib.sh
 . /lib.sh
@@ -29,9 +30,14 @@ refused_at_once() {
 # copy_to DIRECTORY
 copy_to() { (cd /sysroot && cp -a . "$1"); }
 
+load_modules() { while read -r module; do insmod "$TEST/modules/$module"; done <"$TEST/modules/order"; }
+
+signed() { sed -n 's/^image fsverity-sha256-4096 //p' "$1/.ostree.seal"; }
+measured() { "$TEST/vm-helper" measure "$1/.ostree.cfs" | cut -d' ' -f1; }
+
 case $(cat "$TEST/part") in
 unusable)
-    while read -r module; do insmod "$TEST/modules/$module"; done <"$TEST/modules/order"
+    load_modules
     for kind in xfs ext4 tmpfs; do
         mkdir -p /mnt/$kind
         if [ $kind = tmpfs ]; then mount -t tmpfs tmpfs /mnt/tmpfs; else mount -t $kind /dev/disk/$kind /mnt/$kind; fi
@@ -71,5 +77,44 @@ good)
     succeeds the_next_run_completes "$seal" deploy --sysroot=/sysroot
     same image_and_note_are_in_the_deployment "./.ostree.cfs ./.ostree.seal " "$(ours /sysroot)"
     succeeds verify_agrees "$seal" verify --trust="/sysroot/$directory/usr/lib/ostree-seal" --deployment="/sysroot/$directory"
+    ;;
+btrfs)
+    load_modules
+    for disk in made kept; do
+        mkdir -p /mnt/$disk
+        mount -t btrfs -o commit=300 /dev/disk/$disk /mnt/$disk
+        copy_to /mnt/$disk
+    done
+    rm "/mnt/made/$directory/.ostree.cfs" "/mnt/made/$directory/.ostree.seal"
+    sync
+    succeeds made/deploy_seals_it sh -c "$seal deploy --sysroot=/mnt/made | grep 'image written'"
+    succeeds kept/deploy_seals_it sh -c "$seal deploy --sysroot=/mnt/kept | grep 'image kept'"
+    # What is not on the disk by now is lost.
+    echo "end 0"
+    sleep 1
+    reboot -n -f
+    ;;
+btrfs-booted)
+    load_modules
+    for disk in made kept; do
+        mkdir -p /mnt/$disk
+        mount -t btrfs /dev/disk/$disk /mnt/$disk
+        same $disk/image_and_note_have_outlived_the_power_cut "./.ostree.cfs ./.ostree.seal " "$(ours /mnt/$disk)"
+        same $disk/the_image_has_verity_and_the_signed_digest "$(signed /mnt/$disk/"$directory")" "$(measured /mnt/$disk/"$directory")"
+        succeeds $disk/status_says_sealed sh -c "$seal status --sysroot=/mnt/$disk | grep 'next boot: deployment 0 boots sealed'"
+        succeeds $disk/a_second_run_finds_nothing_to_do \
+            sh -c "$seal deploy --sysroot=/mnt/$disk | grep 'image kept, fs-verity enabled on 0 objects'"
+    done
+    mkdir -p /usr/lib
+    cp -r "/mnt/made/$directory/usr/lib/ostree-seal" /usr/lib/
+    cp "/mnt/made/ostree/repo/objects/$object" /tmp/content
+    sed -n 's/^options //p' /mnt/made/boot/loader/entries/*.conf >/tmp/cmdline
+    mount --bind /tmp/cmdline /proc/cmdline
+    umount /mnt/made
+    mount -t btrfs /dev/disk/made /sysroot
+    succeeds the_initramfs_boots_it /usr/lib/ostree-seal/ostree-seal-root
+    succeeds state_says_sealed grep '"mode":"sealed"' /run/ostree-seal/state.json
+    succeeds the_root_insists_on_verity grep ' /sysroot overlay .*verity=require' /proc/mounts
+    succeeds contents_can_be_read cmp /sysroot/usr/bin/large-20 /tmp/content
     ;;
 esac

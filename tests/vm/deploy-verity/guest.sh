@@ -131,6 +131,13 @@ inode=$(stat -c %i "$directory/.ostree.cfs")
 succeeds deploy_makes_an_image_with_bad_blocks_again with_bad_blocks "$seal" deploy --sysroot=/sysroot
 fails it_is_another_file "" test "$inode" = "$(stat -c %i "$directory/.ostree.cfs")"
 same it_has_verity_and_the_signed_digest "$signed" "$("$TEST/vm-helper" measure "$directory/.ostree.cfs" | cut -d' ' -f1)"
+inode=$(stat -c %i "$directory/.ostree.cfs")
+# The first two calls that open it: to look at it, and to see whether it may stay. strace goes by the path as it is spelt.
+succeeds deploy_makes_an_image_again_that_cannot_be_opened /usr/bin/strace -f -q -o /tmp/strace -P .ostree.cfs \
+    -e trace=openat -e inject=openat:error=EINVAL:when=1..2 "$seal" deploy --sysroot=/sysroot
+same both_calls_failed 2 "$(grep -c INJECTED /tmp/strace)"
+fails it_is_another_file_again "" test "$inode" = "$(stat -c %i "$directory/.ostree.cfs")"
+succeeds verify_agrees_with_it "$seal" verify --trust="$directory/usr/lib/ostree-seal" --deployment="$directory"
 
 # What a build host without fs-verity has left: image and note in their place, a mark, and fs-verity on some files at most.
 cp "$directory/.ostree.cfs" /tmp/image
