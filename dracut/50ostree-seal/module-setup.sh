@@ -8,20 +8,25 @@ installkernel() {
     hostonly='' instmods loop
 }
 install() {
-    local from=/etc/ostree-seal kind key
+    local from=/etc/ostree-seal kind key conf
     [[ -e $dracutsysrootdir$from/policy.conf ]] || from=/usr/lib/ostree-seal
-    inst_simple $from/policy.conf /usr/lib/ostree-seal/policy.conf || give_up "there is no policy.conf in /etc/ostree-seal or /usr/lib/ostree-seal"
+    put "$dracutsysrootdir$from/policy.conf" usr/lib/ostree-seal/policy.conf || give_up "there is no policy.conf in /etc/ostree-seal or /usr/lib/ostree-seal"
     for kind in trusted.d revoked.d; do
         mkdir -p "$initdir/usr/lib/ostree-seal/$kind"
         for key in "$dracutsysrootdir"/etc/ostree-seal/"$kind"/* "$dracutsysrootdir"/usr/lib/ostree-seal/"$kind"/*; do
-            [[ ! -e $key ]] || inst_simple "$key" "/usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}"
+            [[ ! -e $key && ! -L $key ]] || put "$key" "usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}" ||
+                give_up "$key could not be copied"
         done
     done
     compgen -G "$initdir/usr/lib/ostree-seal/trusted.d/*.vkey" >/dev/null || grep -q '^mode *= *unsealed' "$initdir/usr/lib/ostree-seal/policy.conf" ||
         give_up "no trusted.d has a .vkey file, and the policy does not say mode = unsealed"
-    inst_multiple -o /usr/lib/ostree/prepare-root.conf /etc/ostree/prepare-root.conf
+    for conf in usr/lib/ostree/prepare-root.conf etc/ostree/prepare-root.conf; do
+        [[ ! -e $dracutsysrootdir/$conf ]] || put "$dracutsysrootdir/$conf" $conf
+    done
     inst_multiple /usr/lib/ostree-seal/ostree-seal-root "$systemdsystemunitdir/ostree-seal-root.service" || give_up "ostree-seal-root is not installed"
     $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target ostree-seal-root.service || give_up "the unit could not be enabled"
     ln -sfn /dev/null "$initdir/etc/systemd/system/ostree-prepare-root.service"
 }
+# A file in the place of a symlink, which dracut's own functions would keep as one: `deploy` reads files, and follows no links.
+put() { command install -D -p -m 644 "$1" "$initdir/$2"; }
 give_up() { dfatal "ostree-seal: $1; this initramfs could not boot a sealed system"; exit 1; }

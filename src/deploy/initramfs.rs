@@ -1,7 +1,7 @@
 //! What an initramfs holds of ours, read as the kernel unpacks it: a row of cpio archives ("newc"), each plain or
 //! compressed, where a later file replaces an earlier one of the same name. A unified kernel image carries its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +36,9 @@ pub struct Initramfs {
     pub program: Option<Program>,
     /// The files below [`POLICY_DIRECTORY`], by their path below it.
     pub policy: BTreeMap<String, Vec<u8>>,
+    /// What is a symlink, or otherwise no regular file, where the program reads one. It follows links, and no link is
+    /// followed here.
+    pub irregular: BTreeSet<String>,
     /// The kernel modules `erofs`, `overlay` and `loop`, as far as they are there as modules.
     pub modules: Vec<String>,
     /// What decides which program sets up the root: the units of ostree-seal-root and ostree-prepare-root and what pulls
@@ -176,6 +179,18 @@ impl Initramfs {
 
     /// Takes note of a member; one that was there under this name is gone.
     fn put(&mut self, name: &str, member: Member) {
+        let irregular = match member {
+            Member::File(_) => false,
+            Member::Link(_) => leads_to_policy(name),
+            Member::Other => {
+                policy_name(name).is_some_and(|file| file == "policy.conf" || file.ends_with(".vkey"))
+            }
+        };
+        if irregular {
+            self.irregular.insert(name.to_owned());
+        } else {
+            self.irregular.remove(name);
+        }
         let base = base_name(name);
         if base == PROGRAM {
             self.program = match member {
@@ -200,6 +215,13 @@ impl Initramfs {
                 self.modules.push(module.to_owned());
             }
         }
+    }
+
+    /// What keeps from telling which policy the program will read.
+    pub fn obstacle(&self) -> Option<&str> {
+        // A program that isn't seen may be behind a link in its directory. Any other link is its own affair, then.
+        let counts = |name: &&String| self.program.is_some() || policy_name(name).is_some();
+        self.irregular.iter().find(counts).map(String::as_str)
     }
 
     /// Whether something in it starts the program: systemd, or a script of initramfs-tools.
@@ -233,6 +255,11 @@ fn base_name(name: &str) -> &str {
 
 fn policy_name(name: &str) -> Option<&str> {
     name.strip_prefix(POLICY_DIRECTORY)?.strip_prefix('/')
+}
+
+/// Whether this is [`POLICY_DIRECTORY`], a directory above it or anything below it.
+fn leads_to_policy(name: &str) -> bool {
+    policy_name(name).is_some() || Path::new(POLICY_DIRECTORY).starts_with(name)
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ pub enum Bootable {
 #[context("reading the policy of {}", directory.display())]
 pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Trust> {
     let tree = tree_policy(directory)?;
+    if let Bootable::Read(path, initramfs) = bootable {
+        refuse_links(path, initramfs)?;
+    }
     let (files, origin) = match (bootable, tree) {
         (Bootable::Read(path, initramfs), tree) => match (&initramfs.program, tree) {
             (Some(_), _) => (initramfs_policy(path, initramfs)?, Origin::Initramfs(path.clone())),
@@ -109,6 +112,20 @@ fn tree_initramfs(directory: &Path) -> Option<PathBuf> {
             .map(|entry| entry.path())
     });
     beside_kernel.chain(older).next()
+}
+
+/// The program follows links, and nobody does so here: what is behind one, such as a revocation, would be missed. The tree
+/// doesn't help, since the initramfs may have been made of another one.
+fn refuse_links(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
+    match content.obstacle() {
+        None => Ok(()),
+        Some(name) => Err(Refused(format!(
+            "{}:/{name} is a symbolic link or no regular file, expected a file in its own place, so nobody can tell which \
+             policy will be asked at boot; make the initramfs again with the dracut module `ostree-seal` and commit the \
+             tree again",
+            initramfs.display(),
+        ))),
+    }
 }
 
 /// The tree asks for a sealed boot that its initramfs can't give.

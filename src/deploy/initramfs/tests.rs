@@ -122,6 +122,35 @@ fn what_is_no_file_takes_the_place_of_one() {
 }
 
 #[test]
+fn a_symlink_is_not_taken_for_a_file_that_is_not_there() {
+    let key = "usr/lib/ostree-seal/revoked.d/old.vkey";
+    let link = (LINK, 1, key, b"../trusted.d/old.vkey".as_slice());
+    assert_eq!(read(&archive_of(&[link])).irregular, [key.to_owned()].into());
+    assert_eq!(read(&archive_of(&[link, (FILE, 1, key, b"key")])).irregular, [].into());
+    assert_eq!(read(&archive_of(&[(FILE, 1, key, b"key"), link])).irregular, [key.to_owned()].into());
+    for name in ["usr/lib/ostree-seal", "usr/lib", "usr/lib/ostree-seal/revoked.d"] {
+        assert_eq!(read(&archive_of(&[(LINK, 1, name, b"x")])).irregular, [name.to_owned()].into());
+    }
+    for name in ["usr/bin", "lib", "usr/lib/ostree", "usr/lib/ostree-seal.d/a"] {
+        assert_eq!(read(&archive_of(&[(LINK, 1, name, b"x")])).irregular, [].into(), "{name}");
+    }
+}
+
+#[test]
+fn a_directory_or_device_in_the_place_of_a_key_is_seen() {
+    let name = |name: &str| format!("usr/lib/ostree-seal/{name}");
+    for mode in [0o040755, 0o010644, 0o020644] {
+        for file in ["policy.conf", "revoked.d/a.vkey"] {
+            let found = read(&archive_of(&[(mode, 1, &name(file), b"")]));
+            assert_eq!(found.irregular, [name(file)].into());
+        }
+    }
+    let directory = |path| (0o040755, 1, path, b"".as_slice());
+    let found = archive_of(&[directory("usr/lib/ostree-seal"), directory("usr/lib/ostree-seal/trusted.d")]);
+    assert_eq!(read(&found).irregular, [].into());
+}
+
+#[test]
 fn units_tell_who_sets_up_the_root() {
     let ours = "usr/lib/systemd/system/ostree-seal-root.service";
     let pulled_in = "etc/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service";

@@ -38,13 +38,17 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// Adds a kernel and an initramfs with these files.
 fn add_initramfs(root: &Path, files: &[(&str, &str)]) {
+    add_initramfs_of(root, tree(files).path());
+}
+
+/// Adds a kernel and an initramfs with what is in this directory.
+fn add_initramfs_of(root: &Path, content: &Path) {
     let modules = root.join("usr/lib/modules/6.12");
     std::fs::create_dir_all(&modules).unwrap();
     std::fs::write(modules.join("vmlinuz"), "kernel").unwrap();
-    let content = tree(files);
     let mut cpio = std::process::Command::new("sh")
-        .args(["-c", "find . -type f | cpio --quiet -o -H newc"])
-        .current_dir(content.path())
+        .args(["-c", "find . ! -type d | cpio --quiet -o -H newc"])
+        .current_dir(content)
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -63,6 +67,10 @@ fn sealed(root: &Path) -> (SealedPolicy, Origin) {
         Trust::Sealed { policy, origin } => (*policy, origin),
         other => panic!("{other:?}"),
     }
+}
+
+fn refused(root: &Path) -> String {
+    trust(root).unwrap_err().downcast_ref::<Refused>().unwrap().to_string()
 }
 
 fn names(policy: &SealedPolicy) -> Vec<String> {
@@ -122,9 +130,38 @@ fn refuses_sealed_tree_whose_initramfs_lacks_the_program() {
         ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(0)),
     ]);
     add_initramfs(root.path(), &[("usr/lib/ostree-seal/policy.conf", SEALED)]);
-    let error = trust(root.path()).unwrap_err();
-    let refused = error.downcast_ref::<Refused>().unwrap().to_string();
+    let refused = refused(root.path());
     assert!(refused.contains("holds no ostree-seal-root") && refused.contains("dracut"), "{refused}");
+}
+
+#[test]
+fn refuses_initramfs_whose_revocation_is_a_symlink() {
+    let key = key(0);
+    let in_initramfs = [
+        ("usr/lib/ostree-seal/policy.conf", SEALED),
+        ("usr/lib/ostree-seal/trusted.d/old.vkey", &key),
+        ("usr/bin/ostree-seal-root", "program"),
+    ];
+    // What the tree says doesn't count: the initramfs may have been made of another one.
+    for in_tree in [&in_initramfs[..2], &[]] {
+        let (root, content) = (tree(in_tree), tree(&in_initramfs));
+        let revoked = content.path().join("usr/lib/ostree-seal/revoked.d");
+        std::fs::create_dir(&revoked).unwrap();
+        std::os::unix::fs::symlink("../trusted.d/old.vkey", revoked.join("old.vkey")).unwrap();
+        add_initramfs_of(root.path(), content.path());
+        let refused = refused(root.path());
+        assert!(refused.contains("initramfs.img:/usr/lib/ostree-seal/revoked.d/old.vkey is "), "{refused}");
+        assert!(refused.contains("symbolic link") && refused.contains("dracut"), "{refused}");
+    }
+}
+
+#[test]
+fn a_symlink_to_a_layout_in_a_foreign_initramfs_is_none_of_our_business() {
+    let (root, content) = (tree(&[]), tree(&[("etc/ostree/layout", "")]));
+    std::os::unix::fs::symlink("layout", content.path().join("etc/ostree/prepare-root.conf")).unwrap();
+    std::os::unix::fs::symlink("etc", content.path().join("usr")).unwrap();
+    add_initramfs_of(root.path(), content.path());
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
 }
 
 #[test]
