@@ -419,6 +419,26 @@ fn deploy_in_somebody_elses_sysroot_says_who_may() {
     assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
 }
 
+#[test]
+fn refuses_layout_that_the_boot_can_not_follow() {
+    if !is_root("refuses_layout_that_the_boot_can_not_follow") {
+        return;
+    }
+    let system = System::new();
+    let mut files = system.policy("");
+    let layout = "[root]\ntransient = true\ntransient-ro = true\n".to_owned();
+    files.push(("usr/lib/ostree/prepare-root.conf", layout));
+    let commit = system.commit("1", &files);
+    system.sign(&commit, &system.statement(&commit, 7), &[&system.key]);
+    system.deploy_tree();
+    let words = ["usr/lib/ostree/prepare-root.conf: root.transient and root.transient-ro are both true"];
+    assert_refused(&system, &[], &words);
+    let json = seal(&["status", &format!("--sysroot={}", system.root.display()), "--json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["deployments"][0]["verdict"], "refused", "{json}");
+    assert!(json["deployments"][0]["reason"].as_str().unwrap().contains(words[0]), "{json}");
+}
+
 /// What a command shows on a terminal of 80 columns, with both of its outputs.
 fn on_a_terminal(command: &std::process::Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());

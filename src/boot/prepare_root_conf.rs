@@ -2,6 +2,14 @@
 //! `[composefs]` is not looked at, because what must be checked is in the policy.
 
 use std::fmt;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+
+use crate::error::{BootError, Doing};
+
+/// Where `prepare-root.conf` may be, below the root of the initramfs.
+pub const PLACES: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
 
 /// The layout that `prepare-root.conf` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +48,17 @@ pub enum ConfError {
     },
     /// `[root] transient` and `[root] transient-ro` are both true.
     BothTransient,
+}
+
+/// The layout that the files at [`PLACES`] ask for, as far as they are there, in that order. Each must be understood, and
+/// the last one counts as a whole, as for ostree-prepare-root.
+pub fn last_of(files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Result<Layout, BootError> {
+    let mut layout = Layout::default();
+    for (path, bytes) in files {
+        let text = std::str::from_utf8(&bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
+        layout = parse(text).map_err(|error| BootError::Conf(path, error))?;
+    }
+    Ok(layout)
 }
 
 /// Reads the text of a `prepare-root.conf`, in the key file format of GLib. Unknown groups and keys are ignored, and of
@@ -108,7 +127,7 @@ impl std::error::Error for ConfError {}
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{ConfError, Layout, RootMode, parse};
+    use super::{ConfError, Layout, RootMode, last_of, parse};
 
     #[test]
     fn nothing_said_is_a_read_only_root_and_a_kept_etc() {
@@ -137,6 +156,17 @@ mod tests {
     #[test]
     fn the_key_counts_in_its_own_group_only() {
         assert_eq!(parse("[var]\ntransient=true\n[sysroot.x]\nreadonly=true").unwrap(), Layout::default());
+    }
+
+    #[test]
+    fn of_two_files_the_last_counts_as_a_whole_and_both_must_be_understood() {
+        let files = |texts: [&[u8]; 2]| texts.map(|text| ("conf".into(), text.to_vec()));
+        let [good, other] = [b"[etc]\ntransient=true".as_slice(), b"[root]\ntransient=true"];
+        assert_eq!(last_of(files([good, other])).unwrap(), parse("[root]\ntransient=true").unwrap());
+        for bad in [b"[etc]\ntransient=maybe".as_slice(), b"[etc]\n#\xff"] {
+            last_of(files([bad, good])).unwrap_err();
+            last_of(files([good, bad])).unwrap_err();
+        }
     }
 
     #[test]

@@ -28,10 +28,7 @@ use crate::verity;
 /// The policy's directory in the initramfs.
 const POLICY: &str = "usr/lib/ostree-seal";
 
-/// Where `prepare-root.conf` may be. The last one that exists counts as a whole, as for ostree-prepare-root.
-const CONF: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
-
-/// The most bytes of such a file, and of the kernel command line.
+/// The most bytes of a `prepare-root.conf`, and of the kernel command line.
 const TEXT_MAX: usize = 1 << 20;
 
 /// The file with the state, in `/run`.
@@ -103,26 +100,24 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
 
 fn read_orders(root: &Path) -> Result<Orders, BootError> {
     let path = root.join("proc/cmdline");
-    let text = read_text(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
+    let bytes = read_optional(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
+    let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
     let target = cmdline::parse(&text)?;
     let policy = Policy::load(&root.join(POLICY)).map_err(BootError::unchecked)?;
-    let mut layout = Layout::default();
-    for name in CONF {
+    let mut files = Vec::new();
+    for name in prepare_root_conf::PLACES {
         let path = root.join(name);
-        if let Some(text) = read_text(&path)? {
-            layout = prepare_root_conf::parse(&text).map_err(|error| BootError::Conf(path, error))?;
-        }
+        files.extend(read_optional(&path)?.map(|bytes| (path, bytes)));
     }
-    Ok(Orders { target, policy, layout })
+    Ok(Orders { target, policy, layout: prepare_root_conf::last_of(files)? })
 }
 
 /// Reads a file of the initramfs, if it is there.
-fn read_text(path: &Path) -> Result<Option<String>, BootError> {
-    let doing = Doing::with("reading", path);
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, BootError> {
     match read_file(path, TEXT_MAX) {
-        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(|_| doing(Errno::ILSEQ)),
+        Ok(bytes) => Ok(Some(bytes)),
         Err(ReadError::Os(Errno::NOENT)) => Ok(None),
-        Err(error) => Err(doing(error.errno())),
+        Err(error) => Err(Doing::with("reading", path)(error.errno())),
     }
 }
 

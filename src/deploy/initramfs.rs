@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use flate2::bufread::GzDecoder;
 use fn_error_context::context;
 use ostree_seal_root::digest::Digest;
+use ostree_seal_root::prepare_root_conf;
 use ruzstd::decoding::StreamingDecoder;
 
 use crate::merkle;
@@ -24,7 +25,7 @@ pub const PROGRAM: &str = "ostree-seal-root";
 /// Where the policy and the keys lie.
 pub const POLICY_DIRECTORY: &str = "usr/lib/ostree-seal";
 
-/// The most bytes of a policy or key file; they have a few hundred.
+/// The most bytes of a policy, key or layout file; they have a few hundred.
 const FILE_MAX: u64 = 1 << 20;
 /// The most bytes of the program, with room for one that was built for debugging.
 const PROGRAM_MAX: u64 = 64 << 20;
@@ -36,6 +37,8 @@ pub struct Initramfs {
     pub program: Option<Program>,
     /// The files below [`POLICY_DIRECTORY`], by their path below it.
     pub policy: BTreeMap<String, Vec<u8>>,
+    /// `prepare-root.conf`, as far as it is there, by its path in [`prepare_root_conf::PLACES`].
+    pub layout: BTreeMap<String, Vec<u8>>,
     /// What is a symlink, or otherwise no regular file, where the program reads one. It follows links, and no link is
     /// followed here.
     pub irregular: BTreeSet<String>,
@@ -174,16 +177,20 @@ enum Member {
 impl Initramfs {
     /// The most bytes of a file whose content matters, and nothing for all others.
     fn limit(name: &str) -> Option<u64> {
-        if base_name(name) == PROGRAM { Some(PROGRAM_MAX) } else { policy_name(name).map(|_| FILE_MAX) }
+        if base_name(name) == PROGRAM {
+            return Some(PROGRAM_MAX);
+        }
+        (policy_name(name).is_some() || is_layout(name)).then_some(FILE_MAX)
     }
 
     /// Takes note of a member; one that was there under this name is gone.
     fn put(&mut self, name: &str, member: Member) {
         let irregular = match member {
             Member::File(_) => false,
-            Member::Link(_) => leads_to_policy(name),
+            Member::Link(_) => leads_to_orders(name),
             Member::Other => {
-                policy_name(name).is_some_and(|file| file == "policy.conf" || file.ends_with(".vkey"))
+                let is_policy = |file: &str| file == "policy.conf" || file.ends_with(".vkey");
+                is_layout(name) || policy_name(name).is_some_and(is_policy)
             }
         };
         if irregular {
@@ -204,6 +211,11 @@ impl Initramfs {
                 Member::File(Some(content)) => self.policy.insert(file.to_owned(), content),
                 _ => self.policy.remove(file),
             };
+        } else if is_layout(name) {
+            match member {
+                Member::File(Some(content)) => self.layout.insert(name.to_owned(), content),
+                _ => self.layout.remove(name),
+            };
         } else if UNITS.contains(&base) || name == SCRIPT {
             match member {
                 Member::File(_) => self.units.insert(name.to_owned(), None),
@@ -217,7 +229,7 @@ impl Initramfs {
         }
     }
 
-    /// What keeps from telling which policy the program will read.
+    /// What keeps from telling what the program will read.
     pub fn obstacle(&self) -> Option<&str> {
         // A program that isn't seen may be behind a link in its directory. Any other link is its own affair, then.
         let counts = |name: &&String| self.program.is_some() || policy_name(name).is_some();
@@ -257,9 +269,16 @@ fn policy_name(name: &str) -> Option<&str> {
     name.strip_prefix(POLICY_DIRECTORY)?.strip_prefix('/')
 }
 
-/// Whether this is [`POLICY_DIRECTORY`], a directory above it or anything below it.
-fn leads_to_policy(name: &str) -> bool {
-    policy_name(name).is_some() || Path::new(POLICY_DIRECTORY).starts_with(name)
+fn is_layout(name: &str) -> bool {
+    prepare_root_conf::PLACES.contains(&name)
+}
+
+/// Whether this is a file that the program reads, a directory above one, or anything in [`POLICY_DIRECTORY`].
+fn leads_to_orders(name: &str) -> bool {
+    let is_above = |path: &str| Path::new(path).starts_with(name);
+    policy_name(name).is_some()
+        || is_above(POLICY_DIRECTORY)
+        || prepare_root_conf::PLACES.into_iter().any(is_above)
 }
 
 #[cfg(test)]

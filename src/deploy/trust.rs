@@ -10,6 +10,8 @@ use ostree_seal_root::refusal::Refusal;
 use super::Refused;
 use super::initramfs::{self, Initramfs};
 
+mod layout; // how the root will be laid out
+
 /// What will be asked of a deployment when it boots.
 #[derive(Debug, Clone)]
 pub enum Trust {
@@ -74,7 +76,9 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
             (files, Origin::Tree(path))
         }
     };
-    Ok(match Policy::parse(&files)? {
+    let policy = Policy::parse(&files)?;
+    layout::check(directory, bootable)?;
+    Ok(match policy {
         Policy::Sealed(policy) => Trust::Sealed { policy: Box::new(policy), origin },
         Policy::Unsealed(_) => Trust::Unsealed(origin),
     })
@@ -120,9 +124,8 @@ fn refuse_links(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
     match content.obstacle() {
         None => Ok(()),
         Some(name) => Err(Refused(format!(
-            "{}:/{name} is a symbolic link or no regular file, expected a file in its own place, so nobody can tell which \
-             policy will be asked at boot; make the initramfs again with the dracut module `ostree-seal` and commit the \
-             tree again",
+            "{}:/{name} is a symbolic link or no regular file, expected a file in its own place, so nobody can tell what \
+             the boot will go by; make the initramfs again with the dracut module `ostree-seal` and commit the tree again",
             initramfs.display(),
         ))),
     }
@@ -170,19 +173,24 @@ fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, R
 /// one, and the keys of both directories.
 pub(super) fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
     let vendor = directory.join("usr/lib/ostree-seal");
-    let places = ["usr/etc", "etc"].map(|etc| directory.join(etc).join("ostree-seal"));
-    let admin = places.iter().find(|place| place.exists()).unwrap_or(&places[0]);
+    let admin = administrators(directory, "ostree-seal");
     let with_policy = |place: &Path| place.join("policy.conf").symlink_metadata().is_ok();
-    let (first, second) = match (with_policy(admin), with_policy(&vendor)) {
+    let (first, second) = match (with_policy(&admin), with_policy(&vendor)) {
         (false, false) => return Ok(None),
-        (true, _) => (admin, &vendor),
-        (false, true) => (&vendor, admin),
+        (true, _) => (&admin, &vendor),
+        (false, true) => (&vendor, &admin),
     };
     let mut files = PolicyFiles::read(first)?;
     for (keys, name) in [(&mut files.trusted, "trusted.d"), (&mut files.revoked, "revoked.d")] {
         keys.extend(read_keys(&second.join(name))?);
     }
     Ok(Some(files))
+}
+
+/// The administrator's directory of this name, as it was when the initramfs was made, if the tree has it.
+fn administrators(directory: &Path, name: &str) -> PathBuf {
+    let [in_tree, on_machine] = ["usr/etc", "etc"].map(|etc| directory.join(etc).join(name));
+    if !in_tree.exists() && on_machine.exists() { on_machine } else { in_tree }
 }
 
 #[cfg(test)]

@@ -131,9 +131,22 @@ fn a_symlink_is_not_taken_for_a_file_that_is_not_there() {
     for name in ["usr/lib/ostree-seal", "usr/lib", "usr/lib/ostree-seal/revoked.d"] {
         assert_eq!(read(&archive_of(&[(LINK, 1, name, b"x")])).irregular, [name.to_owned()].into());
     }
-    for name in ["usr/bin", "lib", "usr/lib/ostree", "usr/lib/ostree-seal.d/a"] {
+    for name in ["usr/bin", "lib", "usr/lib/ostree-seal.d/a", "etc/ostree-seal"] {
         assert_eq!(read(&archive_of(&[(LINK, 1, name, b"x")])).irregular, [].into(), "{name}");
     }
+}
+
+#[test]
+fn the_layout_is_kept_under_both_of_its_names() {
+    let [vendor, admin] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
+    let found =
+        read(&archive(&[(vendor, b"a"), (admin, b"b"), (vendor, b"c"), ("etc/prepare-root.conf", b"")]));
+    assert_eq!(found.layout, [(vendor.to_owned(), b"c".to_vec()), (admin.to_owned(), b"b".to_vec())].into());
+    for name in [vendor, admin, "etc/ostree", "etc"] {
+        assert_eq!(read(&archive_of(&[(LINK, 1, name, b"x")])).irregular, [name.to_owned()].into());
+    }
+    let gone = read(&archive_of(&[(FILE, 1, admin, b"b"), (0o040755, 1, admin, b"")]));
+    assert_eq!((gone.layout, gone.irregular), ([].into(), [admin.to_owned()].into()));
 }
 
 #[test]

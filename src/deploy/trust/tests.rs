@@ -164,6 +164,64 @@ fn a_symlink_to_a_layout_in_a_foreign_initramfs_is_none_of_our_business() {
     assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
 }
 
+const LAYOUTS: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
+const BOTH: &str = "[root]\ntransient = true\ntransient-ro = true\n";
+
+#[test]
+fn refuses_initramfs_whose_layout_the_boot_can_not_follow() {
+    for policy in [SEALED, UNSEALED] {
+        let key = key(0);
+        let ours = [
+            ("usr/lib/ostree-seal/policy.conf", policy),
+            ("usr/lib/ostree-seal/trusted.d/a.vkey", &key),
+            ("usr/bin/ostree-seal-root", "program"),
+        ];
+        // The tree's own is good, and doesn't count.
+        let root = tree(&[(LAYOUTS[0], "[root]\ntransient = true\n")]);
+        let with = |layouts: &[(&str, &str)]| add_initramfs(root.path(), &[&ours, layouts].concat());
+        with(&[(LAYOUTS[0], "[root]\ntransient = true\n"), (LAYOUTS[1], "[root]\ntransient-ro = true\n")]);
+        trust(root.path()).unwrap();
+        let words =
+            [(BOTH, "transient-ro are both true"), ("[etc]\ntransient = yes\n", "expected true or false")];
+        for (text, word) in words {
+            for [bad, good] in [LAYOUTS, [LAYOUTS[1], LAYOUTS[0]]] {
+                with(&[(bad, text), (good, "")]);
+                let refused = refused(root.path());
+                assert!(
+                    refused.contains(&format!("reading {}:/{bad}: ", root.path().join(INITRAMFS).display()))
+                );
+                assert!(refused.contains(word), "{refused}");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_an_initramfs_the_layout_is_the_trees() {
+    let policy = ("usr/lib/ostree-seal/policy.conf", UNSEALED);
+    for place in ["usr/lib", "usr/etc", "etc"] {
+        let path = format!("{place}/ostree/prepare-root.conf");
+        let root = tree(&[policy, (&path, BOTH)]);
+        assert!(refused(root.path()).contains(&path));
+        let damaged =
+            tree(&[policy, (&path, BOTH), ("usr/lib/modules/6.12/vmlinuz", ""), (INITRAMFS, "no cpio")]);
+        assert!(refused(damaged.path()).contains(&path));
+        add_initramfs(root.path(), &[("usr/bin/ostree-seal-root", ""), policy]);
+        assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(Origin::Initramfs(_))));
+    }
+    // What an administrator wrote on the machine, where the tree has a directory of its own, came after the initramfs.
+    let root = tree(&[policy, ("usr/etc/ostree/remotes.conf", ""), ("etc/ostree/prepare-root.conf", BOTH)]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(_)));
+}
+
+#[test]
+fn nobody_asks_for_the_layout_of_a_foreign_system() {
+    let root = tree(&[(LAYOUTS[0], BOTH)]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
+    add_initramfs(root.path(), &[(LAYOUTS[0], BOTH)]);
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
+}
+
 #[test]
 fn a_damaged_initramfs_leaves_the_word_to_the_tree() {
     let root = tree(&[
