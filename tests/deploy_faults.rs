@@ -19,10 +19,13 @@ use common::system::{System, digest_of, is_immutable, set_immutable};
 use common::{Run, is_root, object, repo_arg, run};
 use ostree_seal_root::digest::Digest;
 
-/// All calls by which `deploy` changes a disk. An error of `openat` is injected apart, since most calls of it only read.
-const CHANGING: &str = "write,writev,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,symlink,\
+/// All calls by which `deploy` changes a disk. Calls that open files are apart, since most of them only read.
+const CHANGING: &str = "trace=write,writev,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,symlink,\
                         symlinkat,unlink,unlinkat,mkdir,mkdirat,rmdir,fchmod,fchmodat,fchown,fchownat,ftruncate,\
                         utimensat,fsetxattr,setxattr,fallocate,copy_file_range,ioctl,flock";
+
+/// Not every architecture has `open`.
+const OPENING: &str = "trace=?open,openat";
 
 const OURS: [&str; 3] = [".ostree.cfs", ".ostree.seal", ".ostree.seal-deferred"];
 
@@ -67,10 +70,22 @@ impl Bench {
         command
     }
 
-    /// Each call that a whole run makes, as name and number: strace counts each name and each thread by itself.
-    fn calls(&self) -> Vec<(String, usize)> {
-        assert_eq!(self.traced(&["-e", &format!("trace={CHANGING}")]).code, Some(0));
-        let log = fs::read_to_string(self.system.directory.path().join("strace")).unwrap();
+    fn log(&self) -> String {
+        fs::read_to_string(self.system.directory.path().join("strace")).unwrap()
+    }
+
+    /// Options with which strace sees only calls that have the deployment as their directory or path: ours name it by its
+    /// whole path or have it open, libostree's name it from the sysroot on.
+    fn of_deployment(&self) -> [&str; 4] {
+        let from_sysroot = self.deployment.strip_prefix(&self.system.root).unwrap();
+        ["-P", self.deployment.to_str().unwrap(), "-P", from_sysroot.to_str().unwrap()]
+    }
+
+    /// Each call that a whole run makes, as name and number: strace counts each name and each thread by itself, and only
+    /// what its options select.
+    fn calls(&self, options: &[&str]) -> Vec<(String, usize)> {
+        assert_eq!(self.traced(options).code, Some(0));
+        let log = self.log();
         let mut most = BTreeMap::<String, BTreeMap<&str, usize>>::new();
         for line in log.lines().filter(|line| !line.contains("resumed")) {
             let mut words = line.split_whitespace();
@@ -86,10 +101,38 @@ impl Bench {
         most.into_iter().flat_map(numbered).collect()
     }
 
-    /// Runs with this done to the nth call of this name.
-    fn injected(&self, (name, nth): &(String, usize), fault: &str) -> Run {
-        let trace = format!("trace={name}");
-        self.traced(&["-e", &trace, "-e", &format!("inject={name}:{fault}:when={nth}")])
+    /// Runs with this done to the nth call of this name, of those that the options select.
+    fn injected(&self, options: &[&str], (name, nth): &(String, usize), fault: &str) -> Run {
+        let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{fault}:when={nth}"));
+        self.traced(&[options, &["-e", &trace, "-e", &inject]].concat())
+    }
+
+    /// Each of these calls fails in a run of its own: either that is told in one sentence, or all is as it should be,
+    /// since some may fail without harm, such as looking for a terminal or unlocking. Returns how many were told.
+    fn fail<'a>(
+        &self,
+        options: &[&str],
+        calls: impl IntoIterator<Item = &'a (String, usize)>,
+        error: &str,
+    ) -> usize {
+        let mut told = 0;
+        for call in calls {
+            let what = format!("{error} of {call:?}");
+            let run = self.injected(options, call, &format!("error={error}"));
+            assert!(self.log().contains("(INJECTED)"), "{what}: there was no such call");
+            if run.code == Some(0) {
+                println!("{what}: no harm");
+                assert_eq!(files(&self.deployment), self.whole, "{what}: done, but not all is there");
+            } else {
+                assert_eq!(run.code, Some(1), "{what}: {}", run.stderr);
+                assert_eq!(run.stderr.trim_end().lines().count(), 1, "{what}: {}", run.stderr);
+                println!("{what}: {}", run.stderr.trim_end());
+                told += 1;
+            }
+            self.check(&what);
+            self.reset();
+        }
+        told
     }
 
     /// What is there under a final name is whole, and the next run completes it.
@@ -135,10 +178,10 @@ fn killed_at_any_call_the_next_run_finishes_the_job() {
         return;
     }
     let bench = Bench::new();
-    let calls = bench.calls();
+    let calls = bench.calls(&["-e", CHANGING]);
     assert!(calls.len() > 20, "{calls:?}");
     for call in &calls {
-        let run = bench.injected(call, "signal=KILL");
+        let run = bench.injected(&[], call, "signal=KILL");
         assert_ne!(run.code, Some(0), "killed at {call:?}: it was not");
         bench.check(&format!("killed at {call:?}"));
         bench.reset();
@@ -152,28 +195,27 @@ fn an_error_of_any_call_is_told_and_leaves_nothing_half() {
         return;
     }
     let bench = Bench::new();
-    let calls = bench.calls();
-    let mut told = 0;
-    for (error, step) in [("EIO", 1), ("ENOSPC", 2), ("EROFS", 3)] {
-        for call in calls.iter().step_by(step) {
-            let what = format!("{error} of {call:?}");
-            let run = bench.injected(call, &format!("error={error}"));
-            // Some calls may fail without harm, such as looking for a terminal or unlocking; then all is as it should be.
-            if run.code == Some(0) {
-                println!("{what}: no harm");
-                assert_eq!(files(&bench.deployment), bench.whole, "{what}: done, but not all is there");
-            } else {
-                assert_eq!(run.code, Some(1), "{what}: {}", run.stderr);
-                assert_eq!(run.stderr.trim_end().lines().count(), 1, "{what}: {}", run.stderr);
-                println!("{what}: {}", run.stderr.trim_end());
-                told += 1;
-            }
-            bench.check(&what);
-            bench.reset();
-        }
-    }
+    let calls = bench.calls(&["-e", CHANGING]);
+    let errors = [("EIO", 1), ("ENOSPC", 2), ("EROFS", 3)];
+    let told: usize =
+        errors.into_iter().map(|(error, step)| bench.fail(&[], calls.iter().step_by(step), error)).sum();
     assert!(told > 10, "{told} errors were told");
     println!("told of {told} errors");
+}
+
+#[test]
+fn an_error_of_opening_anything_in_the_deployment_is_told_and_leaves_nothing_half() {
+    if !can_run("an_error_of_opening_anything_in_the_deployment_is_told_and_leaves_nothing_half") {
+        return;
+    }
+    let bench = Bench::new();
+    let select = bench.of_deployment();
+    let calls = bench.calls(&[&select[..], &["-e", OPENING]].concat());
+    // What is there, image, note, mark, and each time the directory itself, by us and by libostree.
+    assert!(calls.len() > 15, "{calls:?}");
+    let told: usize = ["EIO", "ENOSPC"].into_iter().map(|error| bench.fail(&select, &calls, error)).sum();
+    assert!(told > 15, "{told} errors were told");
+    println!("told of {told} errors of {} calls", calls.len());
 }
 
 /// Waits until the program under strace has begun the image: it has an unnamed file in the deployment open.
