@@ -11,7 +11,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use common::system::{System, digest_of, is_immutable, note, set_immutable};
 use common::{Run, is_root, object, seal};
@@ -138,6 +138,31 @@ fn all_deployments_are_sealed_although_one_is_refused() {
     assert_eq!(snapshot(&system.deployment(&unsigned)).len(), 0);
 }
 
+/// Deploys a second version beside the first, signed with the index 8, and returns its directory.
+fn deploy_second(system: &System) -> PathBuf {
+    let commit = system.commit("2", &system.policy("minimum-index = 5\n"));
+    system.sign(&commit, &system.statement(&commit, 8), &[&system.key]);
+    system.deploy_tree();
+    system.deployment(&commit)
+}
+
+#[test]
+fn the_deployment_whose_number_is_given_is_sealed_and_no_other() {
+    if !is_root("the_deployment_whose_number_is_given_is_sealed_and_no_other") {
+        return;
+    }
+    let system = System::sealable();
+    let older = system.only_deployment();
+    let newer = deploy_second(&system);
+    let line = system.deploy(&["1", "--defer-verity"]).ok();
+    assert!(line.starts_with("1 test 1 ") && line.contains("deferred, index 7,"), "{line}");
+    let sealed = snapshot(&older);
+    assert_eq!((sealed.len(), snapshot(&newer).len()), (3, 0));
+    let line = system.deploy(&["0", "--defer-verity"]).ok();
+    assert!(line.starts_with("0 test 2 ") && line.contains("deferred, index 8,"), "{line}");
+    assert_eq!((snapshot(&older), snapshot(&newer).len()), (sealed, 3));
+}
+
 #[test]
 fn without_verity_nothing_is_changed_and_the_sentence_says_what_to_do() {
     if !is_root("without_verity_nothing_is_changed_and_the_sentence_says_what_to_do") {
@@ -166,7 +191,7 @@ fn refuses_unsigned_commit() {
     let system = System::new();
     system.commit("1", &system.policy(""));
     system.deploy_tree();
-    assert_refused(&system, &[], &["sealing deployment"]);
+    assert_refused(&system, &[], &["nothing speaks for"]);
 }
 
 #[test]
@@ -443,8 +468,8 @@ fn refuses_layout_that_the_boot_can_not_follow() {
 fn on_a_terminal(command: &std::process::Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-    // Without a name of its type a terminal gets no bar.
-    let line = format!("stty cols 80; TERM=xterm {}", line.join(" "));
+    // Without a name of its type a terminal gets no bar, and who doesn't want colours may have said so.
+    let line = format!("stty cols 80; NO_COLOR= TERM=xterm {}", line.join(" "));
     common::run("script", &["--quiet", "--return", "--command", &line, "/dev/null"])
 }
 
@@ -492,4 +517,36 @@ fn status_says_what_the_next_boot_will_do() {
     system.commit("1", &[]);
     system.deploy_tree();
     assert_eq!(status(&system).0["deployments"][0]["verdict"], "foreign");
+}
+
+/// How many lines of a terminal of 80 columns a text without escape sequences takes.
+fn lines_of_80_columns(text: &str) -> usize {
+    text.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum()
+}
+
+#[test]
+fn status_has_colour_on_a_terminal_only_and_fits_one_screen() {
+    if !is_root("status_has_colour_on_a_terminal_only_and_fits_one_screen") {
+        return;
+    }
+    let system = System::sealable();
+    deploy_second(&system);
+    for (step, colour) in [("refused", "\x1b[31m"), ("deferred", "\x1b[33m")] {
+        let sysroot = format!("--sysroot={}", system.root.display());
+        let page = seal(&["status", &sysroot]).ok();
+        assert!(!page.contains('\x1b'), "{step}: {page:?}");
+        assert!(page.contains("\n0 test 2 ") && page.contains("\n1 test 1 "), "{step}: {page}");
+        let lines = lines_of_80_columns(&page);
+        assert!(lines <= 24, "{step}: {lines} lines: {page}");
+        let mut command = common::program();
+        let shown = on_a_terminal(command.args(["status", &sysroot]));
+        // Nothing but colours is added.
+        let mut pieces = shown.split("\x1b[");
+        let bare: String =
+            pieces.next().into_iter().chain(pieces.map(|piece| piece.split_once('m').unwrap().1)).collect();
+        assert_eq!(bare.replace('\r', "").trim_end(), page, "{step}");
+        assert!(shown.contains(&format!("{colour}{step}\x1b[0m")), "{step}: {shown:?}");
+        system.deploy(&["--all", "--defer-verity"]).ok();
+        println!("{step}: {lines} lines");
+    }
 }
