@@ -75,6 +75,9 @@ fn read_entries(log: &File) -> Result<Vec<Entry>> {
         entries.push(Entry { to: to * SECTOR, from: at + SECTOR, len, flags });
         at += SECTOR + len;
     }
+    if entries.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidData, "the log has no entries: nothing was recorded"));
+    }
     Ok(entries)
 }
 

@@ -78,6 +78,7 @@ look() {
 case $(cat mode) in
 record) record ;;
 check)
-    while read -r seed where; do look "$seed" "$where"; done <cuts
+    # What runs inside must not read the list.
+    while read -r seed where; do look "$seed" "$where" </dev/null; done <cuts
     ;;
 esac
