@@ -37,12 +37,13 @@ inspect() {
         mount -t ext4 "$DEVICE" /sysroot
         for version in 1 2; do
             directory=/sysroot/ostree/deploy/debian/deploy/$(cat commit-$version).0
-            # An image without fs-verity, or with another digest, is one that libostree wrote; ours has both or no name.
-            if [ -e "$directory/.ostree.cfs" ] && found=$(./vm-helper measure "$directory/.ostree.cfs" 2>/dev/null); then
-                [ "${found%% *}" = "$(cat image-$version)" ] || echo "image $version has the digest ${found%% *}"
-            fi
-            if [ -e "$directory/.ostree.seal" ]; then
-                cmp "$directory/.ostree.seal" note-$version 2>&1 || true
+            # libostree writes an image of its own, without fs-verity. Ours has fs-verity before it has the name, and the note
+            # comes after it: an image with fs-verity is the signed one, and so is any image beside a note.
+            note=$directory/.ostree.seal
+            found=$(./vm-helper measure "$directory/.ostree.cfs" 2>/dev/null) || found=
+            if [ -e "$note" ]; then cmp "$note" note-$version 2>&1 || true; fi
+            if [ -e "$note" ] || [ -n "$found" ]; then
+                [ "${found%% *}" = "$(cat image-$version)" ] || echo "image $version has the digest ${found:-of no fs-verity}"
             fi
         done
     '
