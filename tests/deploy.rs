@@ -59,6 +59,7 @@ fn deferred_deploy_places_image_and_note_and_says_what_is_left() {
     let deployment = system.only_deployment();
     let line = system.deploy(&["--defer-verity"]).ok();
     assert!(line.contains("deferred, index 7,") && line.contains("example.com/release+"), "{line}");
+    assert!(line.ends_with("; its policy was read in the tree: the deployment has no initramfs"), "{line}");
     let digest = seal(&["digest", &common::repo_arg(&system.repo()), "os"]).ok();
     assert_eq!(digest_of(&deployment.join(IMAGE)).to_string(), digest);
     let statement = system.statement(&system.only_commit(), 7);
@@ -81,6 +82,7 @@ fn a_second_run_writes_nothing() {
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report[0]["image"], &report[0]["note"]), (&"kept".into(), &"kept".into()), "{report}");
     assert_eq!(report[0]["outcome"], "deferred");
+    assert_eq!(report[0]["policy_from_tree"], "the deployment has no initramfs");
     assert_eq!(snapshot(&system.only_deployment()), before);
 }
 
@@ -512,6 +514,8 @@ fn status_says_what_the_next_boot_will_do() {
     assert_eq!((&entry["version"], &entry["objects_with_verity"]), (&"1".into(), &0.into()), "{json}");
     assert!(entry["objects"].as_u64().unwrap() >= 6, "{json}");
     assert!(page.contains("fs-verity is not enabled yet"), "{page}");
+    assert_eq!(entry["policy_from_tree"], "the deployment has no initramfs", "{json}");
+    assert!(page.contains("policy.conf was read in the tree: the deployment has no initramfs"), "{page}");
 
     let system = System::new();
     system.commit("1", &[]);

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{print_json, print_line};
 use crate::deploy::place::{Placed, Verity};
+use crate::deploy::trust::Origin;
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, namespace, staged, verity};
 use crate::refused;
 use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
@@ -157,6 +158,8 @@ struct Report {
     version: Option<String>,
     /// `sealed`, `deferred`, `unsealed` or `foreign`.
     outcome: &'static str,
+    /// Why the policy was read in the tree; nothing if it was read in the initramfs, or if there is none.
+    policy_from_tree: Option<String>,
     #[serde(flatten)]
     seal: Option<SealReport>,
 }
@@ -182,6 +185,12 @@ struct SealReport {
 
 impl Report {
     fn new(deployment: &Deployment, outcome: &Outcome) -> Self {
+        let origin = match outcome {
+            Outcome::Sealed(sealed) => Some(&sealed.origin),
+            Outcome::Unsealed(origin) => Some(origin),
+            Outcome::Foreign => None,
+        };
+        let policy_from_tree = origin.and_then(Origin::why_tree).map(str::to_owned);
         let (outcome, seal) = match outcome {
             Outcome::Sealed(sealed) if sealed.objects.is_none() => {
                 ("deferred", Some(SealReport::new(sealed)))
@@ -197,6 +206,7 @@ impl Report {
             serial: deployment.serial,
             version: deployment.version.clone(),
             outcome,
+            policy_from_tree,
             seal,
         }
     }
@@ -244,9 +254,11 @@ fn show(args: &DeployArgs, reports: &[Report]) -> Result<()> {
 fn sentence(report: &Report) -> String {
     let version = report.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
     let head = format!("{} {}{version} {}", report.index, report.stateroot, &report.commit[..12]);
+    let tree = report.policy_from_tree.as_ref();
+    let tree = tree.map(|why| format!("; its policy was read in the tree: {why}")).unwrap_or_default();
     let Some(seal) = &report.seal else {
         return match report.outcome {
-            "unsealed" => format!("{head}: left as it is, its policy says `mode = unsealed`"),
+            "unsealed" => format!("{head}: left as it is, its policy says `mode = unsealed`{tree}"),
             _ => format!("{head}: left as it is, it has no policy"),
         };
     };
@@ -254,11 +266,11 @@ fn sentence(report: &Report) -> String {
     let keys = seal.keys.join(" and ");
     match (seal.objects_enabled, seal.objects_before) {
         (Some(enabled), Some(before)) => format!(
-            "{head}: sealed,{index} signed by {keys}; image {}, fs-verity enabled on {enabled} objects, {before} had it",
+            "{head}: sealed,{index} signed by {keys}; image {}, fs-verity enabled on {enabled} objects, {before} had it{tree}",
             seal.image
         ),
         _ => format!(
-            "{head}: deferred,{index} signed by {keys}; image {}; run `ostree-seal deploy` where there is fs-verity",
+            "{head}: deferred,{index} signed by {keys}; image {}; run `ostree-seal deploy` where there is fs-verity{tree}",
             seal.image
         ),
     }

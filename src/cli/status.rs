@@ -12,6 +12,7 @@ use super::{print_json, print_line};
 use crate::deploy::running::{self, Mount, Running};
 use crate::deploy::staged::{self, Fate, Record};
 use crate::deploy::status::{self, NextBoot, Status, Verdict};
+use crate::deploy::trust::Origin;
 use crate::source::sysroot::Sysroot;
 
 /// Show which deployments are sealed, by which key, and what the next boot will do
@@ -60,6 +61,8 @@ struct Entry {
     verdict: &'static str,
     reason: Option<String>,
     policy: Option<String>,
+    /// Why the policy was read in the tree; nothing if it was read in the initramfs, or not at all.
+    policy_from_tree: Option<String>,
     digest: Option<String>,
     product: Option<String>,
     seal_index: Option<u64>,
@@ -105,6 +108,7 @@ impl Entry {
             verdict: status.verdict.word(),
             reason: status.verdict.reason().map(str::to_owned),
             policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
+            policy_from_tree: status.origin.as_ref().and_then(Origin::why_tree).map(str::to_owned),
             digest: report.map(|report| report.found.to_string()),
             product: report.and_then(|report| report.product.as_ref()).map(ToString::to_string),
             seal_index: report.and_then(|report| report.index),
@@ -246,6 +250,9 @@ fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
     let mut say = |name: &str, value: &str| lines.push(format!("    {name:<8} {value}"));
     if let Some(reason) = &entry.reason {
         say("why", reason);
+    }
+    if let (Some(policy), Some(why)) = (&entry.policy, &entry.policy_from_tree) {
+        say("policy", &format!("{policy} was read in the tree: {why}"));
     }
     if let Some(digest) = &entry.digest {
         let index = entry.seal_index.map_or_else(|| "none".to_owned(), |index| index.to_string());

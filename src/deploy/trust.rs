@@ -33,15 +33,23 @@ pub enum Trust {
 pub enum Origin {
     /// In the initramfs, which is what decides.
     Initramfs(PathBuf),
-    /// In the tree, since the deployment has no initramfs that could be read.
-    Tree(PathBuf),
+    /// In the tree, for this reason, such as an initramfs that can't be read.
+    Tree(PathBuf, String),
 }
 
 impl Origin {
     /// The initramfs, or the policy file in the tree.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Initramfs(path) | Self::Tree(path) => path,
+            Self::Initramfs(path) | Self::Tree(path, _) => path,
+        }
+    }
+
+    /// Why it was read in the tree, if it was.
+    pub fn why_tree(&self) -> Option<&str> {
+        match self {
+            Self::Initramfs(_) => None,
+            Self::Tree(_, why) => Some(why),
         }
     }
 }
@@ -71,17 +79,23 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
             (None, Some(files)) => return program_missing(path, &files),
         },
         (_, None) => return Ok(Trust::Foreign),
-        (_, Some(files)) => {
-            let path = files.path.clone();
-            (files, Origin::Tree(path))
-        }
+        (Bootable::Unreadable(_, error), Some(files)) => from_tree(files, format!("{error:#}")),
+        (Bootable::None, Some(files)) => from_tree(files, "the deployment has no initramfs".to_owned()),
     };
     let policy = Policy::parse(&files)?;
     layout::check(directory, bootable)?;
+    if let (Policy::Sealed(_), Bootable::Read(path, initramfs)) = (&policy, bootable) {
+        require_start(path, initramfs)?;
+    }
     Ok(match policy {
         Policy::Sealed(policy) => Trust::Sealed { policy: Box::new(policy), origin },
         Policy::Unsealed(_) => Trust::Unsealed(origin),
     })
+}
+
+fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {
+    let origin = Origin::Tree(files.path.clone(), why);
+    (files, origin)
 }
 
 /// Reads the initramfs of a deployment: the one that its boot entry names, or else the one in its tree.
@@ -134,7 +148,10 @@ fn refuse_links(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
 /// The tree asks for a sealed boot that its initramfs can't give.
 fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trust> {
     match Policy::parse(files)? {
-        Policy::Unsealed(unsealed) => Ok(Trust::Unsealed(Origin::Tree(unsealed.path().to_owned()))),
+        Policy::Unsealed(unsealed) => {
+            let why = format!("the initramfs {} holds no {}", initramfs.display(), initramfs::PROGRAM);
+            Ok(Trust::Unsealed(Origin::Tree(unsealed.path().to_owned(), why)))
+        }
         Policy::Sealed(policy) => Err(Refused(format!(
             "{} asks for a sealed boot, but the initramfs {} holds no {}, so nothing would be checked; make the \
              initramfs again with the dracut module `ostree-seal` and commit the tree again",
@@ -144,6 +161,20 @@ fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trus
         ))
         .into()),
     }
+}
+
+/// With units for ostree-prepare-root alone, it would set up the root, and the program would lie there unasked. One that
+/// has no units for either has an `/init` of its own, which knows what it does.
+fn require_start(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
+    if content.starts_program() || !content.starts_prepare_root() {
+        return Ok(());
+    }
+    Err(Refused(format!(
+        "the initramfs {} starts ostree-prepare-root and not {}, so nothing would be checked; make the initramfs again \
+         with the dracut module `ostree-seal` and commit the tree again",
+        initramfs.display(),
+        initramfs::PROGRAM,
+    )))
 }
 
 /// What the program in the initramfs will read, as it will read it.

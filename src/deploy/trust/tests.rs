@@ -164,6 +164,51 @@ fn a_symlink_to_a_layout_in_a_foreign_initramfs_is_none_of_our_business() {
     assert!(matches!(trust(root.path()).unwrap(), Trust::Foreign));
 }
 
+#[test]
+fn refuses_initramfs_that_starts_ostree_prepare_root_and_not_the_program() {
+    let key = key(0);
+    let with_units = |policy: &str, units: &[&str]| {
+        let root = tree(&[]);
+        let ours = [
+            ("usr/lib/ostree-seal/policy.conf", policy),
+            ("usr/lib/ostree-seal/trusted.d/a.vkey", &key),
+            ("usr/bin/ostree-seal-root", "program"),
+        ];
+        let units = units.iter().map(|unit| (*unit, ""));
+        add_initramfs(root.path(), &ours.into_iter().chain(units).collect::<Vec<_>>());
+        root
+    };
+    let prepare_root = "usr/lib/systemd/system/ostree-prepare-root.service";
+    let pulled_in = "etc/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service";
+    let refused = refused(with_units(SEALED, &[prepare_root]).path());
+    assert!(refused.contains("initramfs.img starts ostree-prepare-root"), "{refused}");
+    assert!(refused.contains("not ostree-seal-root") && refused.contains("dracut"), "{refused}");
+    // One with an /init of its own names neither.
+    for units in [&[prepare_root, pulled_in][..], &[pulled_in], &[]] {
+        sealed(with_units(SEALED, units).path());
+    }
+    let unsealed = trust(with_units(UNSEALED, &[prepare_root]).path()).unwrap();
+    assert!(matches!(unsealed, Trust::Unsealed(_)));
+}
+
+#[test]
+fn it_is_said_why_the_trees_policy_was_taken() {
+    let why = |root: &Path| match trust(root).unwrap() {
+        Trust::Unsealed(origin) => origin.why_tree().map(str::to_owned),
+        other => panic!("{other:?}"),
+    };
+    let policy = ("usr/lib/ostree-seal/policy.conf", UNSEALED);
+    let root = tree(&[policy]);
+    assert_eq!(why(root.path()).unwrap(), "the deployment has no initramfs");
+    add_initramfs(root.path(), &[policy]);
+    assert!(why(root.path()).unwrap().ends_with("initramfs.img holds no ostree-seal-root"));
+    std::fs::write(root.path().join(INITRAMFS), "no cpio").unwrap();
+    let unreadable = why(root.path()).unwrap();
+    assert!(unreadable.contains("initramfs.img: at byte 0: neither cpio nor a known"), "{unreadable}");
+    add_initramfs(root.path(), &[policy, ("usr/bin/ostree-seal-root", "")]);
+    assert_eq!(why(root.path()), None);
+}
+
 const LAYOUTS: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
 const BOTH: &str = "[root]\ntransient = true\ntransient-ro = true\n";
 
@@ -232,7 +277,7 @@ fn a_damaged_initramfs_leaves_the_word_to_the_tree() {
     ]);
     assert!(matches!(bootable(root.path(), &[]), Bootable::Unreadable(..)));
     let policy = root.path().join("usr/lib/ostree-seal/policy.conf");
-    assert_eq!(sealed(root.path()).1, Origin::Tree(policy));
+    assert_eq!(sealed(root.path()).1.path(), policy);
 }
 
 #[test]
@@ -246,7 +291,7 @@ fn the_administrators_policy_replaces_the_vendors_and_keys_add_up() {
     ]);
     let (policy, origin) = sealed(root.path());
     assert_eq!(names(&policy), ["example.com/2", "example.com/1", "example.com/0"]);
-    assert_eq!(origin, Origin::Tree(root.path().join("usr/etc/ostree-seal/policy.conf")));
+    assert_eq!(origin.path(), root.path().join("usr/etc/ostree-seal/policy.conf"));
 }
 
 #[test]
@@ -263,5 +308,5 @@ fn the_administrators_keys_count_beside_the_vendors_policy() {
 #[test]
 fn an_unsealed_policy_is_seen_as_such() {
     let root = tree(&[("usr/etc/ostree-seal/policy.conf", UNSEALED)]);
-    assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(Origin::Tree(_))));
+    assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(Origin::Tree(..))));
 }
