@@ -100,13 +100,26 @@ fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {
 
 /// Reads the initramfs of a deployment: the one that its boot entry names, or else the one in its tree.
 pub fn bootable(directory: &Path, initrds: &[PathBuf]) -> Bootable {
-    let paths = match initrds {
-        [] => tree_initramfs(directory).into_iter().collect(),
-        paths => paths.to_vec(),
-    };
+    match initrds {
+        [] => bootable_staged(directory, &[]),
+        paths => read(paths),
+    }
+}
+
+/// Reads the initramfs of a deployment whose boot entry isn't written yet: the one in its tree, and its overlays behind it.
+pub fn bootable_staged(directory: &Path, overlays: &[PathBuf]) -> Bootable {
+    match tree_initramfs(directory) {
+        // libostree names no overlays where the tree has no initramfs, or has it in its kernel's file.
+        None => Bootable::None,
+        Some(image) if initramfs::uki::is_unified(&image) => read(&[image]),
+        Some(image) => read(&[&[image], overlays].concat()),
+    }
+}
+
+fn read(paths: &[PathBuf]) -> Bootable {
     match paths.first().cloned() {
         None => Bootable::None,
-        Some(first) => match initramfs::read(&paths) {
+        Some(first) => match initramfs::read(paths) {
             Ok(initramfs) => Bootable::Read(first, initramfs),
             Err(error) => Bootable::Unreadable(first, error),
         },

@@ -10,6 +10,9 @@ use crate::source::sysroot::{Deployment, Sysroot};
 pub fn bootable(sysroot: &Sysroot, deployment: &Deployment) -> Bootable {
     match uki::of_deployment(sysroot.path(), sysroot.physical(), &deployment.directory) {
         Some(image) => trust::bootable(&deployment.directory, &[image]),
+        None if deployment.staged => {
+            trust::bootable_staged(&deployment.directory, &deployment.staged_overlays)
+        }
         None => trust::bootable(&deployment.directory, &deployment.initrds),
     }
 }

@@ -25,6 +25,7 @@ mod store; // objects as files below `objects`
 mod xattrs; // their extended attributes
 
 mod detached; // signatures: what they are made over, where they are kept
+mod staged; // what libostree has written down of a staged deployment
 pub mod sysroot; // sysroots and deployments, through libostree
 
 mod lock; // libostree's lock; the only unsafe code of this package

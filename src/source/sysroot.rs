@@ -9,10 +9,11 @@ use ostree::gio;
 use ostree::glib;
 
 use super::checksum::Checksum;
+use super::staged::{Notes, overlay_path};
 
 /// Exists on a system that was booted with OSTree.
 const BOOTED_MARK: &str = "/run/ostree-booted";
-/// What libostree has written down of a staged deployment: `a{sv}`, in the byte order of the machine.
+/// What libostree has written down of a staged deployment, see [`Notes`].
 const STAGED: &str = "/run/ostree/staged-deployment";
 /// While this exists, libostree doesn't make a staged deployment the default at shutdown.
 const FINALIZATION_LOCK: &str = "/run/ostree/staged-deployment-locked";
@@ -53,6 +54,8 @@ pub struct Deployment {
     /// Its initramfs and overlays, in the order in which the kernel unpacks them. Empty for a staged deployment,
     /// whose boot entry isn't written yet.
     pub initrds: Vec<PathBuf>,
+    /// What the boot entry of a staged deployment will name behind the tree's own initramfs.
+    pub staged_overlays: Vec<PathBuf>,
     inner: ostree::Deployment,
 }
 
@@ -165,6 +168,7 @@ impl Sysroot {
             pinned: inner.is_pinned(),
             directory: self.path.join(self.inner.deployment_dirpath(&inner).as_str()),
             initrds: self.initrds(&inner),
+            staged_overlays: if inner.is_staged() { self.staged_overlays()? } else { Vec::new() },
             inner,
         })
     }
@@ -179,6 +183,13 @@ impl Sysroot {
             self.path.join("boot").join(path.strip_prefix("boot/").unwrap_or(path))
         };
         first.into_iter().chain(overlays).map(below_boot).collect()
+    }
+
+    #[context("looking for overlays of the initramfs in {STAGED}")]
+    fn staged_overlays(&self) -> Result<Vec<PathBuf>> {
+        let Some(notes) = read_if_there(STAGED)? else { return Ok(Vec::new()) };
+        let overlays = Notes::parse(notes).overlays()?;
+        Ok(overlays.iter().map(|overlay| overlay_path(&self.path, overlay)).collect())
     }
 }
 
@@ -256,8 +267,7 @@ pub enum Holder {
 #[context("looking for who holds the staged deployment back")]
 fn holder() -> Result<Option<Holder>> {
     if let Some(notes) = read_if_there(STAGED)? {
-        let notes = glib::Variant::from_data_with_type(notes, glib::VariantTy::VARDICT);
-        if glib::VariantDict::new(Some(&notes)).lookup::<bool>("locked").ok().flatten() == Some(true) {
+        if Notes::parse(notes).locked() {
             return Ok(Some(Holder::Others));
         }
     }

@@ -6,7 +6,7 @@ use ostree_seal_root::policy::SealedPolicy;
 use ostree_seal_root::refusal::Refusal;
 use ostree_seal_root::vkey::Vkey;
 
-use super::{Bootable, Origin, Trust, bootable, of_deployment};
+use super::{Bootable, Origin, Trust, bootable, bootable_staged, of_deployment};
 use crate::refused::Refused;
 
 /// Public keys of RFC 8032, 7.1.
@@ -113,6 +113,24 @@ fn the_boot_entrys_initramfs_and_its_overlays_come_before_the_trees() {
     let paths = [root.path().join(INITRAMFS), overlay.path().join(INITRAMFS)];
     let found = of_deployment(root.path(), &bootable(root.path(), &paths)).unwrap();
     assert!(matches!(found, Trust::Sealed { policy, .. } if names(&policy) == ["example.com/1"]));
+}
+
+#[test]
+fn the_overlays_of_a_staged_deployment_come_behind_the_trees_initramfs() {
+    let (root, overlay) = (tree(&[]), tree(&[]));
+    let unsealed = [("usr/bin/ostree-seal-root", ""), ("usr/lib/ostree-seal/policy.conf", UNSEALED)];
+    let key = key(1);
+    let files =
+        [("usr/lib/ostree-seal/policy.conf", SEALED), ("usr/lib/ostree-seal/trusted.d/a.vkey", &*key)];
+    add_initramfs(overlay.path(), &files);
+    let overlays = [overlay.path().join(INITRAMFS)];
+    // libostree names overlays only where there is an initramfs.
+    assert!(matches!(bootable_staged(root.path(), &overlays), Bootable::None));
+    add_initramfs(root.path(), &unsealed);
+    let found = of_deployment(root.path(), &bootable_staged(root.path(), &overlays)).unwrap();
+    assert!(matches!(found, Trust::Sealed { policy, .. } if names(&policy) == ["example.com/1"]));
+    let none = bootable_staged(root.path(), &[root.path().join("missing")]);
+    assert!(matches!(none, Bootable::Unreadable(..)));
 }
 
 #[test]
