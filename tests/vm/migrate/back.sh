@@ -1,5 +1,5 @@
 #!/bin/sh
-# Third boot: unsealed again, for everybody to see. What is staged there is left as it is.
+# Fifth boot: unsealed again, for everybody to see. What is staged there is left as it is.
 
 # shellcheck source=tests/vm/guest/lib.sh
 . /usr/lib/vm-test/lib.sh

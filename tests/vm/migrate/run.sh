@@ -1,5 +1,6 @@
 #!/bin/bash
-# An installed, unsealed system becomes a sealed one with the commands of the README, and goes back. Three boots of one disk.
+# An installed, unsealed system becomes a sealed one with the commands of the README, and goes back: to a release that knows
+# nothing of sealing, and to one whose policy says unsealed. Five boots of one disk.
 
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
@@ -14,6 +15,13 @@ sealable() {
     install_seal "$1"
     sealed_policy "$1/usr/lib/ostree-seal"
     echo sealed >"$1/usr/share/release"
+}
+
+# The first release with another name: no policy, nothing of ours, ostree-prepare-root in its initramfs.
+foreign() {
+    mkdir -p "$WORK/update-foreign/usr/share"
+    echo foreign >"$WORK/update-foreign/usr/share/release"
+    update "$WORK/sysroot/updates" test/foreign foreign
 }
 
 # The sealed release with another policy, in its tree and in its initramfs, where the last archive wins.
@@ -38,10 +46,13 @@ updates_repo "$WORK/sysroot" >&2
 debian_tree "$SUITE" "$WORK/sealed-tree" ostree-seal sealable >&2
 ostree commit --repo="$WORK/sysroot/updates" --branch=test/sealed --tree=dir="$WORK/sealed-tree" --add-metadata-string=version=sealed >&2
 sign "$WORK/sysroot/updates" test/sealed 1 >&2
+foreign >&2
 unsealed unsealed >&2
 unsealed unsealed-2 >&2
 # A file system as it was made before anybody thought of fs-verity.
 mke2fs -q -t ext4 -b 4096 -E root_owner=0:0 -L sysroot -d "$WORK/sysroot" "$WORK/disk.img" 3G >&2
 rm -rf --one-file-system "$WORK/sysroot" "$WORK/tree" "$WORK/sealed-tree" "$WORK"/update-*
 
-for name in plain sealed back; do boot_script migrate "$name"; done
+for name in plain sealed foreign; do boot_script migrate "$name"; done
+boot_script migrate again 1 # the rollback
+boot_script migrate back
