@@ -85,6 +85,6 @@ each-file)
     cd /sysroot/ostree/repo/objects || exit 1
     objects | head -n 200 >/tmp/objects
     # shellcheck disable=SC2016 # the inner shell expands it
-    timed 200-files sh -c 'while read -r file; do fsverity enable "$file" || exit 1; done </tmp/objects'
+    timed 200-files sh -c 'while read -r file; do fsverity enable "$file" || exit 1; done </tmp/objects && sync'
     ;;
 esac
