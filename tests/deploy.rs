@@ -11,7 +11,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::system::{System, digest_of, is_immutable, note, set_immutable};
 use common::{Run, is_root, object, seal};
@@ -140,14 +140,6 @@ fn all_deployments_are_sealed_although_one_is_refused() {
     assert_eq!(snapshot(&system.deployment(&unsigned)).len(), 0);
 }
 
-/// Deploys a second version beside the first, signed with the index 8, and returns its directory.
-fn deploy_second(system: &System) -> PathBuf {
-    let commit = system.commit("2", &system.policy("minimum-index = 5\n"));
-    system.sign(&commit, &system.statement(&commit, 8), &[&system.key]);
-    system.deploy_tree();
-    system.deployment(&commit)
-}
-
 #[test]
 fn the_deployment_whose_number_is_given_is_sealed_and_no_other() {
     if !is_root("the_deployment_whose_number_is_given_is_sealed_and_no_other") {
@@ -155,7 +147,7 @@ fn the_deployment_whose_number_is_given_is_sealed_and_no_other() {
     }
     let system = System::sealable();
     let older = system.only_deployment();
-    let newer = deploy_second(&system);
+    let newer = system.deploy_second();
     let line = system.deploy(&["1", "--defer-verity"]).ok();
     assert!(line.starts_with("1 test 1 ") && line.contains("deferred, index 7,"), "{line}");
     let sealed = snapshot(&older);
@@ -244,46 +236,6 @@ fn refuses_note_file_of_another_product() {
     let path = system.directory.path().join("note");
     fs::write(&path, note(&statement, &[&system.key])).unwrap();
     assert_refused(&system, &[&format!("--note={}", path.display())], &["example.com/other"]);
-}
-
-#[test]
-fn a_note_file_serves_a_commit_without_detached_metadata() {
-    if !is_root("a_note_file_serves_a_commit_without_detached_metadata") {
-        return;
-    }
-    let system = System::new();
-    let commit = system.commit("1", &system.policy(""));
-    system.deploy_tree();
-    let path = system.directory.path().join("note");
-    fs::write(&path, note(&system.statement(&commit, 1), &[&system.key])).unwrap();
-    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
-    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
-    // The next run finds it in the deployment.
-    system.deploy(&["--defer-verity"]).ok();
-}
-
-#[test]
-fn a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has() {
-    if !is_root("a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has") {
-        return;
-    }
-    let system = System::sealable();
-    let commit = system.only_commit();
-    let stranger = PrivateKey::generate("example.com/stranger").unwrap();
-    system.sign(&commit, &system.statement(&commit, 7), &[&stranger]);
-    let path = system.directory.path().join("note");
-    fs::write(&path, note(&system.statement(&commit, 7), &[&system.key])).unwrap();
-    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
-    // As the gate does it at shutdown, without --note.
-    system.deploy(&["--defer-verity"]).ok();
-    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
-    // What the commit has is preferred, once it is good.
-    system.sign(&commit, &system.statement(&commit, 8), &[&system.key]);
-    system.deploy(&["--defer-verity"]).ok();
-    assert_eq!(
-        fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(),
-        note(&system.statement(&commit, 8), &[&system.key])
-    );
 }
 
 #[test]
@@ -464,93 +416,4 @@ fn refuses_layout_that_the_boot_can_not_follow() {
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["deployments"][0]["verdict"], "refused", "{json}");
     assert!(json["deployments"][0]["reason"].as_str().unwrap().contains(words[0]), "{json}");
-}
-
-/// What a command shows on a terminal of 80 columns, with both of its outputs.
-fn on_a_terminal(command: &std::process::Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
-    // Without a name of its type a terminal gets no bar, and who doesn't want colours may have said so.
-    let line = format!("stty cols 80; NO_COLOR= TERM=xterm {}", line.join(" "));
-    common::run("script", &["--quiet", "--return", "--command", &line, "/dev/null"])
-}
-
-#[test]
-fn progress_is_shown_on_a_terminal_and_nowhere_else() {
-    if !is_root("progress_is_shown_on_a_terminal_and_nowhere_else") {
-        return;
-    }
-    let system = System::sealable();
-    let args = ["--defer-verity", "--fsck"];
-    let shown = on_a_terminal(&system.deploy_command(&args));
-    for step in ["checking contents", "making the image"] {
-        let counts = |line: &str| line.contains(step) && line.contains('/') && line.ends_with("s left");
-        assert!(shown.split(['\r', '\n', '\x1b']).any(counts), "{step} is not in {shown:?}");
-    }
-    let run = system.deploy(&args);
-    assert_eq!((run.code, run.stderr.as_str()), (Some(0), ""));
-}
-
-#[test]
-fn status_says_what_the_next_boot_will_do() {
-    if !is_root("status_says_what_the_next_boot_will_do") {
-        return;
-    }
-    let system = System::sealable();
-    let status = |system: &System| {
-        let sysroot = format!("--sysroot={}", system.root.display());
-        let json = seal(&["status", &sysroot, "--json"]).ok();
-        let page = seal(&["status", &sysroot]).ok();
-        (serde_json::from_str::<serde_json::Value>(&json).unwrap(), page)
-    };
-    let (json, page) = status(&system);
-    assert_eq!(json["deployments"][0]["verdict"], "refused", "{json}");
-    assert!(page.contains("is refused by its initramfs"), "{page}");
-
-    system.deploy(&["--defer-verity"]).ok();
-    let (json, page) = status(&system);
-    let entry = &json["deployments"][0];
-    assert_eq!(entry["verdict"], "deferred", "{json}");
-    assert_eq!((&entry["version"], &entry["objects_with_verity"]), (&"1".into(), &0.into()), "{json}");
-    assert!(entry["objects"].as_u64().unwrap() >= 6, "{json}");
-    assert!(page.contains("fs-verity is not enabled yet"), "{page}");
-    assert_eq!(entry["policy_from_tree"], "the deployment has no initramfs", "{json}");
-    assert!(page.contains("policy.conf was read in the tree: the deployment has no initramfs"), "{page}");
-
-    let system = System::new();
-    system.commit("1", &[]);
-    system.deploy_tree();
-    assert_eq!(status(&system).0["deployments"][0]["verdict"], "foreign");
-}
-
-/// How many lines of a terminal of 80 columns a text without escape sequences takes.
-fn lines_of_80_columns(text: &str) -> usize {
-    text.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum()
-}
-
-#[test]
-fn status_has_colour_on_a_terminal_only_and_fits_one_screen() {
-    if !is_root("status_has_colour_on_a_terminal_only_and_fits_one_screen") {
-        return;
-    }
-    let system = System::sealable();
-    deploy_second(&system);
-    for (step, colour) in [("refused", "\x1b[31m"), ("deferred", "\x1b[33m")] {
-        let sysroot = format!("--sysroot={}", system.root.display());
-        let page = seal(&["status", &sysroot]).ok();
-        assert!(!page.contains('\x1b'), "{step}: {page:?}");
-        assert!(page.contains("\n0 test 2 ") && page.contains("\n1 test 1 "), "{step}: {page}");
-        let lines = lines_of_80_columns(&page);
-        assert!(lines <= 24, "{step}: {lines} lines: {page}");
-        let mut command = common::program();
-        let shown = on_a_terminal(command.args(["status", &sysroot]));
-        // Nothing but colours is added.
-        let mut pieces = shown.split("\x1b[");
-        let bare: String =
-            pieces.next().into_iter().chain(pieces.map(|piece| piece.split_once('m').unwrap().1)).collect();
-        assert_eq!(bare.replace('\r', "").trim_end(), page, "{step}");
-        assert!(shown.contains(&format!("{colour}{step}\x1b[0m")), "{step}: {shown:?}");
-        system.deploy(&["--all", "--defer-verity"]).ok();
-        println!("{step}: {lines} lines");
-    }
 }

@@ -12,6 +12,7 @@ use std::fs;
 
 use common::is_root;
 use common::system::{System, note};
+use ostree_seal::signing::PrivateKey;
 use ostree_seal_root::note::Statement;
 
 const NOTE: &str = ".ostree.seal";
@@ -69,4 +70,44 @@ fn a_good_note_serves_behind_those_for_another_commit_and_another_image() {
     // The second run finds image and note in their place.
     let line = system.deploy(&["--defer-verity"]).ok();
     assert!(line.contains("index 7") && line.contains("image kept"), "{line}");
+}
+
+#[test]
+fn a_note_file_serves_a_commit_without_detached_metadata() {
+    if !is_root("a_note_file_serves_a_commit_without_detached_metadata") {
+        return;
+    }
+    let system = System::new();
+    let commit = system.commit("1", &system.policy(""));
+    system.deploy_tree();
+    let path = system.directory.path().join("note");
+    fs::write(&path, note(&system.statement(&commit, 1), &[&system.key])).unwrap();
+    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
+    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
+    // The next run finds it in the deployment.
+    system.deploy(&["--defer-verity"]).ok();
+}
+
+#[test]
+fn a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has() {
+    if !is_root("a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has") {
+        return;
+    }
+    let system = System::sealable();
+    let commit = system.only_commit();
+    let stranger = PrivateKey::generate("example.com/stranger").unwrap();
+    system.sign(&commit, &system.statement(&commit, 7), &[&stranger]);
+    let path = system.directory.path().join("note");
+    fs::write(&path, note(&system.statement(&commit, 7), &[&system.key])).unwrap();
+    system.deploy(&["--defer-verity", &format!("--note={}", path.display())]).ok();
+    // As the gate does it at shutdown, without --note.
+    system.deploy(&["--defer-verity"]).ok();
+    assert_eq!(fs::read(system.only_deployment().join(NOTE)).unwrap(), fs::read(&path).unwrap());
+    // What the commit has is preferred, once it is good.
+    system.sign(&commit, &system.statement(&commit, 8), &[&system.key]);
+    system.deploy(&["--defer-verity"]).ok();
+    assert_eq!(
+        fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(),
+        note(&system.statement(&commit, 8), &[&system.key])
+    );
 }

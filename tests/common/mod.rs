@@ -92,3 +92,12 @@ pub(crate) fn is_root(test: &str) -> bool {
     }
     root
 }
+
+/// What a command shows on a terminal of 80 columns, with both of its outputs.
+pub fn on_a_terminal(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line: Vec<&str> = words.map(|word| word.to_str().unwrap()).collect();
+    // Without a name of its type a terminal gets no bar, and who doesn't want colours may have said so.
+    let line = format!("stty cols 80; NO_COLOR= TERM=xterm {}", line.join(" "));
+    run("script", &["--quiet", "--return", "--command", &line, "/dev/null"])
+}

@@ -92,6 +92,14 @@ impl System {
         self.admin(&["deploy", "--os=test", "os"]);
     }
 
+    /// Deploys a second version beside the first, signed with the index 8, and returns its directory.
+    pub fn deploy_second(&self) -> PathBuf {
+        let commit = self.commit("2", &self.policy("minimum-index = 5\n"));
+        self.sign(&commit, &self.statement(&commit, 8), &[&self.key]);
+        self.deploy_tree();
+        self.deployment(&commit)
+    }
+
     /// What a note says of a commit.
     pub fn statement(&self, commit: &str, index: u64) -> Statement {
         let digest = seal(&["digest", &repo_arg(&self.repo()), commit]).ok();
