@@ -21,7 +21,7 @@ install() {
     compgen -G "$initdir/usr/lib/ostree-seal/trusted.d/*.vkey" >/dev/null || grep -q '^mode *= *unsealed' "$initdir/usr/lib/ostree-seal/policy.conf" ||
         give_up "no trusted.d has a .vkey file, and the policy does not say mode = unsealed"
     for conf in usr/lib/ostree/prepare-root.conf etc/ostree/prepare-root.conf; do
-        [[ ! -e $dracutsysrootdir/$conf ]] || put "$dracutsysrootdir/$conf" $conf
+        [[ ! -e $dracutsysrootdir/$conf ]] || put "$dracutsysrootdir/$conf" $conf || give_up "$conf could not be copied"
     done
     inst_multiple /usr/lib/ostree-seal/ostree-seal-root "$systemdsystemunitdir/ostree-seal-root.service" || give_up "ostree-seal-root is not installed"
     $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target ostree-seal-root.service || give_up "the unit could not be enabled"

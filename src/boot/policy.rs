@@ -11,7 +11,7 @@ use conf::{Conf, Mode};
 use keys::Keys;
 
 pub use conf::ConfError;
-pub use files::{KeyFile, PolicyFiles, read_keys};
+pub use files::{FILE_MAX, KeyFile, PolicyFiles, read_keys};
 
 mod conf; // policy.conf
 mod files; // reading the directory

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use flate2::bufread::GzDecoder;
 use fn_error_context::context;
 use ostree_seal_root::digest::Digest;
-use ostree_seal_root::prepare_root_conf;
+use ostree_seal_root::{policy, prepare_root_conf};
 use ruzstd::decoding::StreamingDecoder;
 
 use crate::merkle;
@@ -25,8 +25,10 @@ pub const PROGRAM: &str = "ostree-seal-root";
 /// Where the policy and the keys lie.
 pub const POLICY_DIRECTORY: &str = "usr/lib/ostree-seal";
 
-/// The most bytes of a policy, key or layout file; they have a few hundred.
-const FILE_MAX: u64 = 1 << 20;
+/// The most bytes of a policy or key file, as for the program.
+const POLICY_MAX: u64 = policy::FILE_MAX as u64;
+/// The most bytes of a layout file; it has a few hundred.
+const LAYOUT_MAX: u64 = 1 << 20;
 /// The most bytes of the program, with room for one that was built for debugging.
 const PROGRAM_MAX: u64 = 64 << 20;
 
@@ -180,7 +182,7 @@ impl Initramfs {
         if base_name(name) == PROGRAM {
             return Some(PROGRAM_MAX);
         }
-        (policy_name(name).is_some() || is_layout(name)).then_some(FILE_MAX)
+        policy_name(name).map(|_| POLICY_MAX).or(is_layout(name).then_some(LAYOUT_MAX))
     }
 
     /// Takes note of a member; one that was there under this name is gone.

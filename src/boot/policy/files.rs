@@ -12,7 +12,7 @@ use crate::evidence::{ReadError, read_file};
 use crate::refusal::Refusal;
 
 /// The most bytes of `policy.conf` or of a key file.
-const FILE_MAX: usize = 64 << 10;
+pub const FILE_MAX: usize = 64 << 10;
 
 /// The most files in `trusted.d` or `revoked.d`.
 const FILES_MAX: usize = 256;
