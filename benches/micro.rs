@@ -9,7 +9,7 @@ use std::thread;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use ostree_seal::cache::{Cache, Scope};
-use ostree_seal::source::{Load, NoCache, ObjectCache, Source};
+use ostree_seal::repo::{Load, NoCache, ObjectCache, Source};
 use ostree_seal::tree::Tree;
 use ostree_seal::{dump, erofs, merkle};
 

@@ -28,7 +28,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use crate::source::{Checksum, ObjectCache, ObjectInfo, View};
+use crate::repo::{Checksum, ObjectCache, ObjectInfo, View};
 
 mod build; // entries -> file
 mod format; // the file

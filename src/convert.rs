@@ -9,7 +9,7 @@ use ostree_seal_root::digest::Digest;
 use crate::erofs::{self, Versions};
 use crate::merkle::Hasher;
 use crate::refused::Refused;
-use crate::source::{Commit, Load, Source, Work};
+use crate::repo::{Commit, Load, Source, Work};
 
 /// What came out of a conversion, beside the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ pub mod cache; // what earlier conversions learned of objects
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
 pub mod merkle; // the fs-verity digest in user space
-pub mod source; // OSTree repositories: commit -> tree
+pub mod repo; // OSTree repositories: commit -> tree
 pub mod tree; // a file system as plain data
 
 pub mod convert; // the pipeline from a commit to an image
@@ -15,6 +15,12 @@ pub mod refused; // the answer no
 pub mod seal; // a note in the making
 pub mod signing; // private keys; the only file that sees one
 
+pub mod initrd;
+pub mod sysroot; // deployments: which there are, what runs, the lock // what the initramfs of a deployment holds
+
 pub mod deploy; // make a deployment bootable under its policy, or refuse it
+
+pub mod doctor; // what stands between a system and its next sealed boot
+pub mod status; // what the next boot will make of each deployment
 
 pub mod cli; // the command line; the only code that prints

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::repo::TestRepo;
 use common::trees;
 use common::{Run, is_root, names, object, program, repo_arg, run, scratch, seal};
-use ostree_seal::source::Source;
+use ostree_seal::repo::Source;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

@@ -3,7 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ostree_seal::deploy::initramfs::{Initramfs, uki, unpack};
+use ostree_seal::initrd::content::{Initramfs, unpack};
+use ostree_seal::initrd::uki;
 
 fuzz_target!(|bytes: &[u8]| {
     // Other programs that decompress are not what is tried here.

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes as _;
 use zerocopy::little_endian::{U32, U64};
 
 use super::format::{Attributes, CHECKED, Header, MAGIC, Record, VERSION};
-use crate::source::{Checksum, ObjectInfo, ObjectKind, View, Xattrs};
+use crate::repo::{Checksum, ObjectInfo, ObjectKind, View, Xattrs};
 
 /// Gathers entries in any order. One that is there twice is written once.
 #[derive(Debug, Default)]

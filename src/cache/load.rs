@@ -10,7 +10,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::build::{Builder, checksum};
 use super::format::{Attributes, Header, MAGIC, Record, VERSION};
-use crate::source::{Checksum, ObjectInfo, ObjectKind, View, XattrList, Xattrs};
+use crate::repo::{Checksum, ObjectInfo, ObjectKind, View, XattrList, Xattrs};
 use crate::tree::TARGET_MAX;
 use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};
 

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 use super::build::checksum;
 use super::format::{Attributes, Header, MAGIC, Record, VERSION};
 use super::{Cache, PATIENCE, Scope};
-use crate::source::{Checksum, ObjectCache as _, ObjectInfo, ObjectKind, View, Xattrs};
+use crate::repo::{Checksum, ObjectCache as _, ObjectInfo, ObjectKind, View, Xattrs};
 
 struct Place {
     directory: TempDir,
@@ -190,7 +190,7 @@ fn a_header_that_promises_a_lot_allocates_nothing() {
 #[test]
 fn ignores_the_cache_of_a_repository_with_another_view() {
     let place = Place::with(&sample());
-    let other = crate::source::View::without_xattrs();
+    let other = crate::repo::View::without_xattrs();
     let cache = Cache::open(place.path.clone(), Scope::Repository, other);
     assert_eq!(get(&cache, &object(1)), None);
     assert!(cache.ignored().unwrap().contains("keeps owners or xattrs in another way"));

@@ -9,8 +9,8 @@ use ostree_seal_root::note::Statement;
 use super::commit::CommitArgs;
 use super::progress::ObjectBar;
 use crate::convert;
+use crate::repo::{Commit, Load, NoCache, Source};
 use crate::seal::Bindings;
-use crate::source::{Commit, Load, NoCache, Source};
 
 /// Product, index and commit of a note.
 #[derive(Debug, Args)]

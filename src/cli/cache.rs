@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cache::{Cache, FILE_NAME, Scope};
-use crate::source::{Checksum, ObjectCache, ObjectInfo, Source};
+use crate::repo::{Checksum, ObjectCache, ObjectInfo, Source};
 
 /// Which cache to use.
 #[derive(Debug, Args)]

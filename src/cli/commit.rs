@@ -6,7 +6,7 @@ use std::thread;
 
 use clap::Args;
 
-use crate::source::{Commit, Source};
+use crate::repo::{Commit, Source};
 
 /// Which commit, and how to read it.
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use super::progress::ObjectBar;
 use super::{print_json, print_line};
 use crate::convert;
 use crate::output::{ImageVerity, NewImage};
-use crate::source::Load;
+use crate::repo::Load;
 
 /// Write the composefs image of a commit
 ///

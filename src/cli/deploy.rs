@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use super::{print_json, print_line};
 use crate::deploy::place::{Placed, Verity};
-use crate::deploy::trust::Origin;
-use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, namespace, staged, verity};
+use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, staged, verity};
+use crate::initrd::policy::Origin;
 use crate::refused;
-use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
+use crate::sysroot::{self, Deployment, Sysroot, SysrootLock, writable};
 
 /// Make a deployment bootable under its policy, or refuse it before the reboot
 ///
@@ -75,7 +75,7 @@ pub(super) struct DeployArgs {
 pub(super) fn run(args: &DeployArgs) -> Result<()> {
     let own_namespace = sysroot::booted_with_ostree() && rustix::process::geteuid().is_root();
     if own_namespace {
-        namespace::enter()?;
+        writable::enter()?;
     }
     let note = args
         .note

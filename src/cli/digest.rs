@@ -8,7 +8,7 @@ use super::commit::CommitArgs;
 use super::progress::ObjectBar;
 use super::{print_json, print_line};
 use crate::convert;
-use crate::source::Load;
+use crate::repo::Load;
 
 /// Print the fs-verity digest of a commit's image
 ///

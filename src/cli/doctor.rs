@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::colours::Colours;
 use super::{print_json, print_line};
-use crate::deploy::doctor::{self, Finding, State};
+use crate::doctor::{self, Finding, State};
 use crate::refused::Refused;
-use crate::source::sysroot::Sysroot;
+use crate::sysroot::Sysroot;
 
 /// Find what stands in the way of the next sealed boot, and say how to fix it
 ///

@@ -13,8 +13,8 @@ use super::bindings::{BindingArgs, commit_id};
 use super::commit::CommitArgs;
 use super::print_line;
 use super::sign::has_text;
+use crate::repo::Source;
 use crate::seal::{add_signature, decode_signature, read_note, write_note};
-use crate::source::Source;
 
 /// Sign with a key that is somewhere else: an HSM, a KMS, another person
 ///

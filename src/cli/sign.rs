@@ -10,9 +10,9 @@ use serde::Serialize;
 use super::bindings::BindingArgs;
 use super::commit::CommitArgs;
 use super::{print_json, print_line};
+use crate::repo::{Commit, Embedded, Source};
 use crate::seal::{add_signature, read_note, write_note};
 use crate::signing::PrivateKey;
-use crate::source::{Commit, Embedded, Source};
 
 /// Sign the image of a commit
 ///

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::colours::Colours;
 use super::{print_json, print_line};
-use crate::deploy::running::{self, Mount, Running};
 use crate::deploy::staged::{self, Fate, Record};
-use crate::deploy::status::{self, NextBoot, Status, Verdict};
-use crate::deploy::trust::Origin;
-use crate::source::sysroot::Sysroot;
+use crate::initrd::policy::Origin;
+use crate::status::{self, NextBoot, Status, Verdict};
+use crate::sysroot::Sysroot;
+use crate::sysroot::running::{self, Mount, Running};
 
 /// Show which deployments are sealed, by which key, and what the next boot will do
 ///

@@ -20,15 +20,14 @@ use ostree_seal_root::verity::EnableError;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::initrd::bootable;
+use crate::initrd::policy::{self, Origin, Trust};
 use crate::refused::Refused;
-use crate::source::sysroot::{self, Deployment, Sysroot, SysrootLock};
-use crate::source::{self, Checksum, Commit, Load, MissingObject, NoCache, Source};
+use crate::repo::{self, Checksum, Commit, Load, MissingObject, NoCache, Source};
+use crate::sysroot::{Deployment, Sysroot, SysrootLock};
 use crate::tree::Tree;
 
 pub mod filesystem; // which file systems can hold a sealed deployment
-pub mod initramfs; // what an initramfs holds of ours
-pub mod trust; // the policy that will be asked at boot
-pub mod uki; // the initramfs that boots, in a file of its own or in a unified kernel image
 
 pub mod signed; // the evidence that the check accepts
 
@@ -39,16 +38,11 @@ pub mod verity; // fs-verity on the objects of a commit
 
 pub mod preflight; // the initramfs's own check
 
-pub mod namespace; // a writable /sysroot for us alone
 pub mod staged; // hold back, let go or withdraw
-
-pub mod doctor; // what stands between a system and its next sealed boot
-pub mod running; // what the initramfs said of the running root
-pub mod status; // what the next boot will make of each deployment
 
 use place::{Placed, Verity};
 use signed::{Accepted, Signed};
-use trust::{Origin, Trust};
+
 use verity::{ObjectError, Pass, SealedObjects};
 
 /// How a deployment is to be sealed.
@@ -82,7 +76,7 @@ pub trait Progress: Sync {
 /// What conversion says about its objects, said by the deploy step.
 struct Converted<'a>(&'a dyn Progress);
 
-impl source::Progress for Converted<'_> {
+impl repo::Progress for Converted<'_> {
     fn objects(&mut self, done: u64, known: u64) {
         self.0.objects(done, known);
     }
@@ -131,8 +125,8 @@ pub struct Sealed {
 /// in its chain.
 #[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
 pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
-    let bootable = uki::bootable(lock.sysroot(), deployment);
-    let (policy, origin) = match trust::of_deployment(&deployment.directory, &bootable)? {
+    let bootable = bootable::of(lock.sysroot(), deployment);
+    let (policy, origin) = match policy::of_deployment(&deployment.directory, &bootable)? {
         Trust::Sealed { policy, origin } => (policy, origin),
         Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
         Trust::Foreign => return Ok(Outcome::Foreign),
@@ -317,7 +311,7 @@ impl Run<'_> {
     #[context("comparing objects with their checksums")]
     fn fsck(&self, repository: &Path, names: &[Checksum]) -> Result<()> {
         self.request.progress.begin(Step::Fsck, names.len());
-        let damaged = sysroot::fsck_files(repository, names, || self.request.progress.object())?;
+        let damaged = repo::fsck_files(repository, names, || self.request.progress.object())?;
         self.request.progress.end();
         match damaged {
             None => Ok(()),

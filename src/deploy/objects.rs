@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::verity::{Object, prefix};
 use crate::erofs::{self, Backing};
-use crate::source::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
+use crate::repo::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
 use crate::tree::{Content, Tree};
 
 /// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more

@@ -18,7 +18,7 @@ use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::merkle::FileHasher;
-use crate::source::sysroot::{Deployment, SysrootLock};
+use crate::sysroot::{Deployment, SysrootLock};
 
 /// In a deployment whose fs-verity is still to be switched on; says what is left to do.
 pub const DEFERRED_NAME: &str = ".ostree.seal-deferred";

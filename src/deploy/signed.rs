@@ -13,7 +13,7 @@ use ostree_seal_root::refusal::Refusal;
 
 use super::place;
 use crate::convert::check_promise;
-use crate::source::{Checksum, Commit, Source};
+use crate::repo::{Checksum, Commit, Source};
 
 /// Evidence that the check accepts for an image of one digest. Only [`Accepted::find`] makes one.
 #[derive(Debug)]

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use fn_error_context::context;
 use serde::{Deserialize, Serialize};
 
-use super::running::running;
 use super::{Outcome, Request, seal};
 use crate::refused::{self, Refused};
-use crate::source::sysroot::{Deployment, HeldBack, SysrootLock};
+use crate::sysroot::running::running;
+use crate::sysroot::{Deployment, HeldBack, SysrootLock};
 
 /// What became of the latest staged deployment of this boot that didn't pass; gone when another one passes.
 const RECORD: &str = "/run/ostree-seal/staged.json";
@@ -110,7 +110,7 @@ pub fn last_record() -> Result<Option<Record>> {
 }
 
 /// Whether a staged deployment may pass that will boot without any check.
-pub(super) fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
+pub fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
     let runs_sealed = running()?.is_some_and(|running| running.is_sealed());
     Ok(!runs_sealed || is_allowed(deployment)?)
 }

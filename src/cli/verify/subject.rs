@@ -20,8 +20,8 @@ use super::super::commit::all_threads;
 use super::super::progress::ObjectBar;
 use crate::convert;
 use crate::merkle::FileHasher;
+use crate::repo::{Load, NoCache, Source};
 use crate::seal::read_note_bytes;
-use crate::source::{Load, NoCache, Source};
 
 /// Where a digest comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

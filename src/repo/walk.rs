@@ -11,12 +11,12 @@ use anyhow::anyhow;
 
 use super::checksum::Checksum;
 use super::commit::Commit;
-use super::explore::{Chunk, Done, Explorer, FileEntry, Job, Met, Name, Place};
-use super::file::{ObjectInfo, Work};
+use super::explore::{Chunk, DirectoryInfo, Done, Explorer, FileEntry, Job, Name, Row, SeenDirtrees};
+use super::file::Work;
+use super::known::{ObjectCache, Progress};
+use super::object::ObjectInfo;
 use super::queue::Queue;
 use super::store::Store;
-use super::xattrs::Xattrs;
-use super::{ObjectCache, Progress};
 
 /// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
 /// the last ones fairly.
@@ -44,18 +44,9 @@ struct Listing {
     directories: Range<usize>,
 }
 
-/// Owner, mode and xattrs of a directory.
-#[derive(Debug, Clone, Default)]
-pub(super) struct DirectoryInfo {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mode: u32,
-    pub(super) xattrs: Xattrs,
-}
-
-/// The files in a dirtree, by their place in the table.
+/// The files in a dirtree, by their row in the table.
 pub(super) type Files<'a> = &'a [(Name, u32)];
-/// The directories in a dirtree: the places of dirtree and dirmeta.
+/// The directories in a dirtree: the rows of dirtree and dirmeta.
 pub(super) type Directories<'a> = &'a [(Name, u32, u32)];
 
 impl Objects {
@@ -71,7 +62,7 @@ impl Objects {
 }
 
 /// What the walk reports to and asks while it runs.
-pub(super) struct Company<'a> {
+pub(super) struct WalkContext<'a> {
     pub(super) cache: &'a dyn ObjectCache,
     pub(super) progress: &'a mut dyn Progress,
     /// Hears of the objects that the cache knows: nobody has looked whether they are there.
@@ -83,48 +74,48 @@ pub(super) fn read_objects(
     stores: &[Store],
     commit: &Commit,
     threads: NonZeroUsize,
-    company: Company<'_>,
+    context: WalkContext<'_>,
 ) -> anyhow::Result<Objects> {
-    let (queue, met) = (Queue::new(), Met::default());
+    let (queue, seen) = (Queue::new(), SeenDirtrees::default());
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads.get() {
-            let (queue, met, cache, results) = (&queue, &met, company.cache, sender.clone());
-            scope.spawn(move || Explorer { stores, cache, queue, met, results }.run());
+            let (queue, seen, cache, results) = (&queue, &seen, context.cache, sender.clone());
+            scope.spawn(move || Explorer { stores, cache, queue, seen, results }.run());
         }
         drop(sender);
-        let mut walk = Walk::new(&queue, company);
-        let result = walk.run(commit, &met, &results);
+        let mut walk = Walk::new(&queue, context);
+        let result = walk.run(commit, &seen, &results);
         queue.close();
         result?;
         Ok(walk.objects)
     })
 }
 
-/// The calling thread's side: puts results into their places, and hands out files.
+/// The calling thread's side: puts results into their rows and hands out files.
 struct Walk<'q, 'c> {
     queue: &'q Queue<Job>,
-    company: Company<'c>,
+    context: WalkContext<'c>,
     /// Jobs without a result yet, not counting those for dirtrees.
     open_jobs: usize,
     /// Dirtrees that came.
     read_dirtrees: usize,
     dirmetas: HashMap<Checksum, u32>,
-    /// The places of files, by the cache's numbers and by object.
+    /// The rows of files, by the cache's numbers and by object.
     known_files: Vec<Option<u32>>,
     new_files: HashMap<Checksum, u32>,
     /// What was not handed out yet.
-    waiting_files: Vec<Place>,
+    waiting_files: Vec<Row>,
     /// Objects that the cache knows, of the dirtrees that came last.
     known: Vec<Checksum>,
     objects: Objects,
 }
 
 impl<'q, 'c> Walk<'q, 'c> {
-    fn new(queue: &'q Queue<Job>, company: Company<'c>) -> Self {
+    fn new(queue: &'q Queue<Job>, context: WalkContext<'c>) -> Self {
         Self {
             queue,
-            company,
+            context,
             open_jobs: 0,
             read_dirtrees: 0,
             dirmetas: HashMap::new(),
@@ -139,20 +130,20 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn run(
         &mut self,
         commit: &Commit,
-        met: &Met,
+        seen: &SeenDirtrees,
         results: &Receiver<anyhow::Result<Done>>,
     ) -> anyhow::Result<()> {
-        let (place, _) = met.meet(commit.dirtree)?;
-        self.queue.push_first(Job::Dirtrees(vec![Place { place, object: commit.dirtree }]));
+        let (row, _) = seen.number(commit.dirtree)?;
+        self.queue.push_first(Job::Dirtrees(vec![Row { row, object: commit.dirtree }]));
         self.want_dirmeta(commit.dirmeta)?;
-        // A dirtree counts as met before the one comes in which it was met.
-        while self.open_jobs > 0 || self.read_dirtrees < met.count() {
+        // A dirtree counts as seen before the one comes in which it was seen.
+        while self.open_jobs > 0 || self.read_dirtrees < seen.count() {
             let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
             self.take(done)?;
-            if self.waiting_files.len() >= FILES || self.read_dirtrees == met.count() {
+            if self.waiting_files.len() >= FILES || self.read_dirtrees == seen.count() {
                 self.hand_out_files();
             }
-            self.company.progress.objects(self.objects.work.objects, self.objects.files.len() as u64);
+            self.context.progress.objects(self.objects.work.objects, self.objects.files.len() as u64);
         }
         Ok(())
     }
@@ -160,16 +151,16 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn take(&mut self, done: Done) -> anyhow::Result<()> {
         match done {
             Done::Dirtrees(chunk) => self.list(&chunk)?,
-            Done::Dirmeta(place, meta) => {
+            Done::Dirmeta(row, meta) => {
                 self.open_jobs -= 1;
-                self.objects.dirmetas[place as usize] = meta;
+                self.objects.dirmetas[row as usize] = meta;
             }
             Done::Files(infos, work) => {
                 self.open_jobs -= 1;
                 self.objects.work.add(work);
-                for (place, info) in infos {
-                    let (object, slot) = &mut self.objects.files[place as usize];
-                    self.company.cache.add(object, &info);
+                for (row, info) in infos {
+                    let (object, slot) = &mut self.objects.files[row as usize];
+                    self.context.cache.add(object, &info);
                     *slot = Some(info);
                 }
             }
@@ -195,34 +186,34 @@ impl<'q, 'c> Walk<'q, 'c> {
                 self.objects.directory_entries.push((shift(entry.name), entry.dirtree, dirmeta));
             }
             let after = (self.objects.file_entries.len(), self.objects.directory_entries.len());
-            self.place(tree.place, Listing { files: before.0..after.0, directories: before.1..after.1 });
+            self.list_at(tree.row, Listing { files: before.0..after.0, directories: before.1..after.1 });
         }
         self.read_dirtrees += chunk.trees.len();
         if !self.known.is_empty() {
             // Without a listener, the walk has failed and this is the last that it does.
-            drop(self.company.known.send(std::mem::take(&mut self.known)));
+            drop(self.context.known.send(std::mem::take(&mut self.known)));
         }
         Ok(())
     }
 
-    fn place(&mut self, place: u32, listing: Listing) {
-        let (place, dirtrees) = (place as usize, &mut self.objects.dirtrees);
-        if place >= dirtrees.len() {
-            dirtrees.resize_with(place + 1, Listing::default);
+    fn list_at(&mut self, row: u32, listing: Listing) {
+        let (row, dirtrees) = (row as usize, &mut self.objects.dirtrees);
+        if row >= dirtrees.len() {
+            dirtrees.resize_with(row + 1, Listing::default);
         }
-        dirtrees[place] = listing;
+        dirtrees[row] = listing;
     }
 
     fn want_dirmeta(&mut self, object: Checksum) -> anyhow::Result<u32> {
-        if let Some(place) = self.dirmetas.get(&object) {
-            return Ok(*place);
+        if let Some(row) = self.dirmetas.get(&object) {
+            return Ok(*row);
         }
-        let place = u32::try_from(self.objects.dirmetas.len())?;
+        let row = u32::try_from(self.objects.dirmetas.len())?;
         self.objects.dirmetas.push(DirectoryInfo::default());
-        self.dirmetas.insert(object, place);
+        self.dirmetas.insert(object, row);
         self.open_jobs += 1;
-        self.queue.push_last(Job::Dirmeta(Place { place, object }));
-        Ok(place)
+        self.queue.push_last(Job::Dirmeta(Row { row, object }));
+        Ok(row)
     }
 
     fn want_file(&mut self, entry: &FileEntry) -> anyhow::Result<u32> {
@@ -237,26 +228,26 @@ impl<'q, 'c> Walk<'q, 'c> {
         if index >= self.known_files.len() {
             self.known_files.resize(index + 1, None);
         }
-        if let Some(place) = self.known_files[index] {
-            return Ok(place);
+        if let Some(row) = self.known_files[index] {
+            return Ok(row);
         }
-        let Some(info) = self.company.cache.info(number) else { return self.want_new_file(object) };
-        let place = u32::try_from(self.objects.files.len())?;
+        let Some(info) = self.context.cache.info(number) else { return self.want_new_file(object) };
+        let row = u32::try_from(self.objects.files.len())?;
         self.objects.files.push((object, Some(info)));
         self.known.push(object);
-        self.known_files[index] = Some(place);
-        Ok(place)
+        self.known_files[index] = Some(row);
+        Ok(row)
     }
 
     fn want_new_file(&mut self, object: Checksum) -> anyhow::Result<u32> {
-        if let Some(place) = self.new_files.get(&object) {
-            return Ok(*place);
+        if let Some(row) = self.new_files.get(&object) {
+            return Ok(*row);
         }
-        let place = u32::try_from(self.objects.files.len())?;
+        let row = u32::try_from(self.objects.files.len())?;
         self.objects.files.push((object, None));
-        self.waiting_files.push(Place { place, object });
-        self.new_files.insert(object, place);
-        Ok(place)
+        self.waiting_files.push(Row { row, object });
+        self.new_files.insert(object, row);
+        Ok(row)
     }
 
     fn hand_out_files(&mut self) {

@@ -5,9 +5,9 @@ use rustix::fs::{Mode, OFlags};
 
 use super::{Finding, Subject};
 use crate::deploy::filesystem::{self, ask_verity, mount_of};
-use crate::deploy::status::Verdict;
 use crate::deploy::verity::Coverage;
-use crate::source::Source;
+use crate::repo::Source;
+use crate::status::Verdict;
 
 const SPACE: &str = "space";
 const VERITY: &str = "fs-verity";

@@ -5,7 +5,7 @@ use proptest::prelude::{any, proptest};
 use super::{Uki, is_pe, is_unified, of_deployment, target};
 
 /// An EFI program with these sections, each longer in the file than in memory, as linkers align them.
-pub(in super::super) fn image(sections: &[(&str, &[u8])]) -> Vec<u8> {
+pub(in crate::initrd) fn image(sections: &[(&str, &[u8])]) -> Vec<u8> {
     const PE: usize = 0x80;
     const OPTIONAL: usize = 240;
     let mut bytes = vec![0; PE];

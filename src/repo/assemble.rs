@@ -6,9 +6,10 @@ use std::collections::HashMap;
 
 use anyhow::{Context as _, anyhow, ensure};
 
-use super::file::{ObjectInfo, ObjectKind};
+use super::explore::DirectoryInfo;
+use super::object::{ObjectInfo, ObjectKind};
 use super::store::ObjectPath;
-use super::walk::{DirectoryInfo, Objects};
+use super::walk::Objects;
 use super::xattrs::{XattrList, Xattrs};
 use crate::tree::mode::{S_IFDIR, S_IFMT};
 use crate::tree::{Content, DirectoryId, Metadata, Mtime, NodeId, Role, Tree, TreeError, XattrsId};

@@ -9,11 +9,12 @@ use ostree_seal_root::refusal::Refusal;
 use ostree_seal_root::verity::MeasureError;
 use rustix::fs::{Mode, OFlags};
 
-use super::trust::{Bootable, Origin, Trust};
-use super::verity::{Coverage, coverage};
-use super::{objects, place, preflight, staged, trust, uki};
+use crate::deploy::verity::{Coverage, coverage};
+use crate::deploy::{objects, place, preflight, staged};
+use crate::initrd::bootable;
+use crate::initrd::policy::{self, Bootable, Origin, Trust};
 use crate::refused::is_refusal;
-use crate::source::sysroot::{Deployment, Holder, Sysroot, is_no_permission};
+use crate::sysroot::{Deployment, Holder, Sysroot, is_no_permission};
 
 /// What the next boot would make of a deployment.
 #[derive(Debug, Clone)]
@@ -85,13 +86,13 @@ pub fn next_boot(all: &[Status]) -> NextBoot {
 
 /// The state of one deployment.
 pub fn one(sysroot: &Sysroot, deployment: Deployment) -> Status {
-    let bootable = uki::bootable(sysroot, &deployment);
+    let bootable = bootable::of(sysroot, &deployment);
     of(sysroot, deployment, &bootable)
 }
 
 /// The state of a deployment whose initramfs was read.
 pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Status {
-    let (verdict, origin) = match trust::of_deployment(&deployment.directory, bootable) {
+    let (verdict, origin) = match policy::of_deployment(&deployment.directory, bootable) {
         Ok(Trust::Sealed { policy, origin }) => {
             let target = sysroot.target(&deployment).unwrap_or_default();
             let verdict = match preflight::check(sysroot.physical(), &target, &policy) {

@@ -3,10 +3,10 @@
 
 use serde::Serialize;
 
-use super::status::{self, Status};
-use super::trust::Bootable;
-use super::uki;
-use crate::source::sysroot::{self, Deployment, Sysroot};
+use crate::initrd::bootable;
+use crate::initrd::policy::Bootable;
+use crate::status::{self, Status};
+use crate::sysroot::{self, Deployment, Sysroot};
 
 mod boot; // the initramfs and the policy of the next boot
 mod disk; // the repository and its file system
@@ -87,7 +87,7 @@ pub fn examine(system: &Sysroot) -> anyhow::Result<Vec<Finding>> {
         let fix = "ostree admin deploy REF";
         return Ok(vec![Finding::problem("next-boot", "there is no deployment to boot", fix)]);
     };
-    let bootable = uki::bootable(system, &next);
+    let bootable = bootable::of(system, &next);
     let status = status::of(system, next.clone(), &bootable);
     let kernel = kernel::Kernel::of(&next.directory, system.is_booted());
     let subject = Subject { sysroot: system, next: &next, bootable: &bootable, status: &status, kernel };

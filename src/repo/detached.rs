@@ -14,8 +14,9 @@ use ostree_seal_root::digest::Digest;
 use ostree_seal_root::names::Product;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 
+use super::checksum::Checksum;
+use super::source::Source;
 use super::store::{Metadata, read_metadata};
-use super::{Checksum, Source};
 
 /// What `sign --embed` adds to a commit's metadata.
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Subject};
 use crate::deploy::filesystem::kernel_knows_verity;
-use crate::deploy::trust::Bootable;
+use crate::initrd::policy::Bootable;
 
 /// The kernel in a deployment's tree.
 pub(super) struct Kernel {

@@ -13,10 +13,10 @@ use ostree_seal_root::digest::Digest;
 use ostree_seal_root::{policy, prepare_root_conf};
 use ruzstd::decoding::StreamingDecoder;
 
+use super::uki;
 use crate::merkle;
 
 mod cpio; // the archives
-pub mod uki; // unified kernel images
 
 use cpio::{read_archive, read_archives};
 

@@ -8,14 +8,14 @@ use std::thread;
 
 use anyhow::{Context as _, anyhow};
 
-use super::ObjectCache;
 use super::checksum::Checksum;
 use super::dirmeta::Dirmeta;
 use super::dirtree::Dirtree;
-use super::file::{FileReader, ObjectInfo, Work};
+use super::file::{FileReader, Work};
+use super::known::ObjectCache;
+use super::object::ObjectInfo;
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
-use super::walk::DirectoryInfo;
 use super::xattrs::Xattrs;
 
 /// How many dirtrees a thread reads before it hands over what is in them.
@@ -24,10 +24,10 @@ const DIRTREES: usize = 64;
 /// What a thread is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
-    /// Read these dirtrees, and all below them that nobody has met yet.
-    Dirtrees(Vec<Place>),
-    Dirmeta(Place),
-    Files(Vec<Place>),
+    /// Read these dirtrees, and all below them that nobody has seen yet.
+    Dirtrees(Vec<Row>),
+    Dirmeta(Row),
+    Files(Vec<Row>),
 }
 
 /// What a thread has done.
@@ -38,10 +38,10 @@ pub(super) enum Done {
     Files(Vec<(u32, ObjectInfo)>, Work),
 }
 
-/// An object, and its place in the table of its kind.
+/// An object, and its row in the table of its kind.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) place: u32,
+pub(super) struct Row {
+    pub(super) row: u32,
     pub(super) object: Checksum,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Chunk {
 /// One dirtree of a [`Chunk`].
 #[derive(Debug)]
 pub(super) struct ReadDirtree {
-    pub(super) place: u32,
+    pub(super) row: u32,
     /// How many entries of the chunk are its own.
     pub(super) files: usize,
     pub(super) directories: usize,
@@ -83,22 +83,22 @@ pub(super) struct FileEntry {
 #[derive(Debug)]
 pub(super) struct DirectoryEntry {
     pub(super) name: Name,
-    /// Place of the dirtree.
+    /// Row of the dirtree.
     pub(super) dirtree: u32,
     pub(super) dirmeta: Checksum,
 }
 
-/// The dirtrees that any thread has met, each with its place.
+/// The dirtrees that any thread has seen, each with its row.
 #[derive(Debug, Default)]
-pub(super) struct Met(Mutex<HashMap<Checksum, u32>>);
+pub(super) struct SeenDirtrees(Mutex<HashMap<Checksum, u32>>);
 
-impl Met {
-    /// A dirtree's place, and whether nobody has met it before.
-    pub(super) fn meet(&self, object: Checksum) -> anyhow::Result<(u32, bool)> {
-        let mut met = self.lock();
-        let next = u32::try_from(met.len())?;
-        let place = *met.entry(object).or_insert(next);
-        Ok((place, place == next))
+impl SeenDirtrees {
+    /// A dirtree's row, and whether nobody has asked for it before.
+    pub(super) fn number(&self, object: Checksum) -> anyhow::Result<(u32, bool)> {
+        let mut seen = self.lock();
+        let next = u32::try_from(seen.len())?;
+        let row = *seen.entry(object).or_insert(next);
+        Ok((row, row == next))
     }
 
     /// How many there are.
@@ -112,12 +112,21 @@ impl Met {
     }
 }
 
+/// Owner, mode and xattrs of a directory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct DirectoryInfo {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    pub(super) xattrs: Xattrs,
+}
+
 /// A thread's side of the walk.
 pub(super) struct Explorer<'a> {
     pub(super) stores: &'a [Store],
     pub(super) cache: &'a dyn ObjectCache,
     pub(super) queue: &'a Queue<Job>,
-    pub(super) met: &'a Met,
+    pub(super) seen: &'a SeenDirtrees,
     pub(super) results: Sender<anyhow::Result<Done>>,
 }
 
@@ -133,8 +142,8 @@ impl Explorer<'_> {
         while let Some(job) = self.queue.next() {
             let sent = match job {
                 Job::Dirtrees(open) => self.explore(open, &mut buffer),
-                Job::Dirmeta(place) => self.send(self.dirmeta(place, &mut buffer)),
-                Job::Files(places) => self.send(read_files(&mut files, &places)),
+                Job::Dirmeta(row) => self.send(self.dirmeta(row, &mut buffer)),
+                Job::Files(rows) => self.send(read_files(&mut files, &rows)),
             };
             if sent.is_err() {
                 return;
@@ -147,14 +156,14 @@ impl Explorer<'_> {
     }
 
     /// Reads dirtrees, and those in them, until none is left.
-    fn explore(&self, mut open: Vec<Place>, buffer: &mut Vec<u8>) -> Result<(), Hangup> {
+    fn explore(&self, mut open: Vec<Row>, buffer: &mut Vec<u8>) -> Result<(), Hangup> {
         let mut chunk = Chunk::default();
-        while let Some(place) = open.pop() {
-            if let Err(error) = self.dirtree(place, buffer, &mut chunk, &mut open) {
+        while let Some(row) = open.pop() {
+            if let Err(error) = self.dirtree(row, buffer, &mut chunk, &mut open) {
                 return self.send(Err(error));
             }
             if open.len() > 1 && self.queue.is_waited_for() {
-                // The ones that were met first have the most below them.
+                // The ones that were seen first have the most below them.
                 let share = open.drain(..open.len() / 2).collect();
                 self.queue.push_first(Job::Dirtrees(share));
             }
@@ -167,43 +176,43 @@ impl Explorer<'_> {
 
     fn dirtree(
         &self,
-        Place { place, object }: Place,
+        Row { row, object }: Row,
         buffer: &mut Vec<u8>,
         chunk: &mut Chunk,
-        open: &mut Vec<Place>,
+        open: &mut Vec<Row>,
     ) -> anyhow::Result<()> {
         let bytes = read_metadata(self.stores, &object, Metadata::Dirtree, buffer)?;
         let parsed = Dirtree::parse(bytes).with_context(|| format!("reading object {object}.dirtree"))?;
         let (files, directories) = (parsed.files.len(), parsed.directories.len());
-        chunk.trees.push(ReadDirtree { place, files, directories });
+        chunk.trees.push(ReadDirtree { row, files, directories });
         for file in parsed.files {
             let name = Name::add(&mut chunk.names, file.name)?;
             chunk.files.push(FileEntry { name, object: file.object, number: self.cache.find(&file.object) });
         }
         for directory in parsed.directories {
             let name = Name::add(&mut chunk.names, directory.name)?;
-            let (dirtree, is_new) = self.met.meet(directory.dirtree)?;
+            let (dirtree, is_new) = self.seen.number(directory.dirtree)?;
             chunk.directories.push(DirectoryEntry { name, dirtree, dirmeta: directory.dirmeta });
             if is_new {
-                open.push(Place { place: dirtree, object: directory.dirtree });
+                open.push(Row { row: dirtree, object: directory.dirtree });
             }
         }
         Ok(())
     }
 
-    fn dirmeta(&self, Place { place, object }: Place, buffer: &mut Vec<u8>) -> anyhow::Result<Done> {
+    fn dirmeta(&self, Row { row, object }: Row, buffer: &mut Vec<u8>) -> anyhow::Result<Done> {
         let bytes = read_metadata(self.stores, &object, Metadata::Dirmeta, buffer)?;
         let meta = Dirmeta::parse(bytes).with_context(|| format!("reading object {object}.dirmeta"))?;
         let xattrs = Xattrs::new(&meta.xattrs);
         let info = DirectoryInfo { uid: meta.uid, gid: meta.gid, mode: meta.mode, xattrs };
-        Ok(Done::Dirmeta(place, info))
+        Ok(Done::Dirmeta(row, info))
     }
 }
 
-fn read_files(reader: &mut FileReader<'_>, places: &[Place]) -> anyhow::Result<Done> {
+fn read_files(reader: &mut FileReader<'_>, rows: &[Row]) -> anyhow::Result<Done> {
     let mut work = Work::default();
-    let infos = reader.read(places.iter().map(|place| &place.object), &mut work)?;
-    Ok(Done::Files(places.iter().map(|place| place.place).zip(infos).collect(), work))
+    let infos = reader.read(rows.iter().map(|row| &row.object), &mut work)?;
+    Ok(Done::Files(rows.iter().map(|row| row.row).zip(infos).collect(), work))
 }
 
 impl Name {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Subject};
-use crate::deploy::running::{self, Running};
 use crate::deploy::staged::{self, Fate, Record};
+use crate::sysroot::running::{self, Running};
 
 const UNITS: &str = "units";
 const STAGED: &str = "staged";
@@ -125,8 +125,8 @@ fn running_system(state: anyhow::Result<Option<Running>>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::{last_staged, running_system};
-    use crate::deploy::doctor::State;
     use crate::deploy::staged::{Fate, Record};
+    use crate::doctor::State;
 
     fn record(fate: Fate) -> Record {
         Record { fate, commit: "c".repeat(64), version: Some("42".to_owned()), reason: "no note".to_owned() }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow};
 use ostree::glib;
 
-use super::checksum::Checksum;
+use crate::repo::Checksum;
 
 /// The key of the overlays' checksums, `as`.
 const OVERLAY_NAMES: &str = "overlay-initrds";
@@ -52,7 +52,7 @@ mod tests {
     use ostree::glib::VariantDict;
 
     use super::{Notes, overlay_path};
-    use crate::source::checksum::Checksum;
+    use crate::repo::Checksum;
 
     fn notes(overlays: Option<&[String]>) -> Notes {
         let dict = VariantDict::new(None);

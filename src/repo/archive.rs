@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::checksum::Checksum;
 use super::dirmeta::parse_xattrs;
-use super::file::{ObjectKind, symlink};
 use super::gvariant::{FormatError, Tuple, be_u32, text, to_be_u32};
+use super::object::{ObjectKind, symlink};
 use super::xattrs::XattrList;
 use crate::merkle::FileHasher;
 use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};

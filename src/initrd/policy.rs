@@ -7,10 +7,11 @@ use fn_error_context::context;
 use ostree_seal_root::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy, read_keys};
 use ostree_seal_root::refusal::Refusal;
 
-use super::Refused;
-use super::initramfs::{self, Initramfs};
+use super::content::{self, Initramfs};
+use super::uki;
+use crate::refused::Refused;
 
-mod layout; // how the root will be laid out
+mod root_conf; // how the root will be laid out
 
 /// What will be asked of a deployment when it boots.
 #[derive(Debug, Clone)]
@@ -83,7 +84,7 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
         (Bootable::None, Some(files)) => from_tree(files, "the deployment has no initramfs".to_owned()),
     };
     let policy = Policy::parse(&files)?;
-    layout::check(directory, bootable)?;
+    root_conf::check(directory, bootable)?;
     if let (Policy::Sealed(_), Bootable::Read(path, initramfs)) = (&policy, bootable) {
         require_start(path, initramfs)?;
     }
@@ -111,7 +112,7 @@ pub fn bootable_staged(directory: &Path, overlays: &[PathBuf]) -> Bootable {
     match tree_initramfs(directory) {
         // libostree names no overlays where the tree has no initramfs, or has it in its kernel's file.
         None => Bootable::None,
-        Some(image) if initramfs::uki::is_unified(&image) => read(&[image]),
+        Some(image) if uki::is_unified(&image) => read(&[image]),
         Some(image) => read(&[&[image], overlays].concat()),
     }
 }
@@ -119,7 +120,7 @@ pub fn bootable_staged(directory: &Path, overlays: &[PathBuf]) -> Bootable {
 fn read(paths: &[PathBuf]) -> Bootable {
     match paths.first().cloned() {
         None => Bootable::None,
-        Some(first) => match initramfs::read(paths) {
+        Some(first) => match content::read(paths) {
             Ok(initramfs) => Bootable::Read(first, initramfs),
             Err(error) => Bootable::Unreadable(first, error),
         },
@@ -134,7 +135,7 @@ fn tree_initramfs(directory: &Path) -> Option<PathBuf> {
         let beside = [path.join("initramfs.img"), path.join("initramfs")];
         let with_kernel =
             beside.into_iter().find(|initramfs| initramfs.exists() && path.join("vmlinuz").exists());
-        with_kernel.or_else(|| initramfs::uki::in_directory(&path))
+        with_kernel.or_else(|| uki::in_directory(&path))
     });
     let older = ["usr/lib/ostree-boot", "boot"].into_iter().flat_map(|place| {
         let entries = std::fs::read_dir(directory.join(place)).into_iter().flatten().flatten();
@@ -162,7 +163,7 @@ fn refuse_links(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
 fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trust> {
     match Policy::parse(files)? {
         Policy::Unsealed(unsealed) => {
-            let why = format!("the initramfs {} holds no {}", initramfs.display(), initramfs::PROGRAM);
+            let why = format!("the initramfs {} holds no {}", initramfs.display(), content::PROGRAM);
             Ok(Trust::Unsealed(Origin::Tree(unsealed.path().to_owned(), why)))
         }
         Policy::Sealed(policy) => Err(Refused(format!(
@@ -170,7 +171,7 @@ fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trus
              initramfs again with the dracut module `ostree-seal` and commit the tree again",
             policy.path().display(),
             initramfs.display(),
-            initramfs::PROGRAM,
+            content::PROGRAM,
         ))
         .into()),
     }
@@ -186,13 +187,13 @@ fn require_start(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
         "the initramfs {} starts ostree-prepare-root and not {}, so nothing would be checked; make the initramfs again \
          with the dracut module `ostree-seal` and commit the tree again",
         initramfs.display(),
-        initramfs::PROGRAM,
+        content::PROGRAM,
     )))
 }
 
 /// What the program in the initramfs will read, as it will read it.
 fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, Refusal> {
-    let base = PathBuf::from(format!("{}:/{}", path.display(), initramfs::POLICY_DIRECTORY));
+    let base = PathBuf::from(format!("{}:/{}", path.display(), content::POLICY_DIRECTORY));
     let policy = base.join("policy.conf");
     let Some(conf) = initramfs.policy.get("policy.conf") else {
         return Err(Refusal::PolicyMissing { path: policy });
@@ -215,7 +216,7 @@ fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, R
 
 /// What the tree has, put together as dracut does it for the initramfs: the administrator's `policy.conf` if there is
 /// one, and the keys of both directories.
-pub(super) fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
+pub fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
     let vendor = directory.join("usr/lib/ostree-seal");
     let admin = administrators(directory, "ostree-seal");
     let with_policy = |place: &Path| place.join("policy.conf").symlink_metadata().is_ok();

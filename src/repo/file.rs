@@ -13,42 +13,12 @@ use rustix::io::Errno;
 use super::archive;
 use super::checksum::Checksum;
 use super::dirmeta::{Dirmeta, Xattr, parse_xattrs};
+use super::object::{ObjectInfo, ObjectKind, symlink};
 use super::store::{ObjectPath, RepoMode, Store, missing};
 use super::xattrs::{Target, XATTR_MAX, XattrList, XattrReader, Xattrs};
 use crate::merkle::{Batch, FileHasher};
 use crate::tree::TARGET_MAX;
 use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};
-
-/// All that an image needs to know of a file object. An object never changes, so neither does this.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectInfo {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// `st_mode`; its type agrees with `kind`.
-    pub mode: u32,
-    /// Extended attributes.
-    pub xattrs: Xattrs,
-    /// What it is.
-    pub kind: ObjectKind,
-}
-
-/// Regular file or symlink: OSTree knows nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ObjectKind {
-    /// A file of 0 bytes.
-    Empty,
-    /// A file with content.
-    Regular {
-        /// Bytes of content, at least 1.
-        size: u64,
-        /// fs-verity digest of the content.
-        digest: Digest,
-    },
-    /// A symlink with this target.
-    Symlink(Box<[u8]>),
-}
 
 /// Reads file objects. Each thread has its own, since it holds the buffers.
 #[derive(Debug)]
@@ -147,7 +117,7 @@ impl<'a> FileReader<'a> {
                 continue;
             }
             return self
-                .read_opened(Place { index, store, object, path: &path }, opened, work)
+                .read_opened(InStore { index, store, object, path: &path }, opened, work)
                 .with_context(|| format!("reading object {object}.{}", store.mode.file_extension()));
         }
         let extension = stores.first().map_or("file", |store| store.mode.file_extension());
@@ -156,7 +126,7 @@ impl<'a> FileReader<'a> {
 
     fn read_opened(
         &mut self,
-        place: Place<'_>,
+        place: InStore<'_>,
         opened: Result<File, Errno>,
         work: &mut Work,
     ) -> anyhow::Result<Read> {
@@ -183,7 +153,7 @@ impl<'a> FileReader<'a> {
         }
     }
 
-    fn read_symlink(&mut self, place: &Place<'_>) -> anyhow::Result<Read> {
+    fn read_symlink(&mut self, place: &InStore<'_>) -> anyhow::Result<Read> {
         let (objects, path) = (&place.store.objects, place.path.as_bytes());
         let stat = rustix::fs::statat(objects, path, AtFlags::SYMLINK_NOFOLLOW)?;
         ensure!(stat.st_mode & S_IFMT == S_IFLNK, "it changed while it was read");
@@ -195,7 +165,7 @@ impl<'a> FileReader<'a> {
 
     fn read_bare_user(
         &mut self,
-        place: Place<'_>,
+        place: InStore<'_>,
         mut file: &File,
         stat: &Stat,
         work: &mut Work,
@@ -225,7 +195,7 @@ impl<'a> FileReader<'a> {
         Ok(Read { uid, gid, mode, xattrs, kind })
     }
 
-    fn read_archived(&mut self, place: Place<'_>, file: File, work: &mut Work) -> anyhow::Result<Read> {
+    fn read_archived(&mut self, place: InStore<'_>, file: File, work: &mut Work) -> anyhow::Result<Read> {
         let object = archive::read(file, place.object, &mut self.hasher)?;
         if let ObjectKind::Regular { size, .. } = object.kind {
             work.hashed += size;
@@ -242,7 +212,7 @@ impl<'a> FileReader<'a> {
     /// Size and digest of a regular file: measured where the kernel has the digest, else computed with its batch.
     fn content(
         &mut self,
-        place: &Place<'_>,
+        place: &InStore<'_>,
         file: &File,
         stat: &Stat,
         work: &mut Work,
@@ -268,7 +238,7 @@ impl<'a> FileReader<'a> {
     }
 
     /// The xattrs of an object that isn't bare-user: its own, those of its sidecar object, or none.
-    fn bare_xattrs(&mut self, place: &Place<'_>, file: Option<&File>) -> anyhow::Result<Xattrs> {
+    fn bare_xattrs(&mut self, place: &InStore<'_>, file: Option<&File>) -> anyhow::Result<Xattrs> {
         match place.store.mode {
             _ if place.store.disable_xattrs => Ok(Xattrs::default()),
             RepoMode::BareUserOnly => Ok(Xattrs::default()),
@@ -277,7 +247,7 @@ impl<'a> FileReader<'a> {
         }
     }
 
-    fn sidecar_xattrs(&mut self, place: &Place<'_>) -> anyhow::Result<Xattrs> {
+    fn sidecar_xattrs(&mut self, place: &InStore<'_>) -> anyhow::Result<Xattrs> {
         const EXTENSION: &str = "file-xattrs-link";
         let path = ObjectPath::new(place.object, EXTENSION);
         let file = match place.store.open(&path) {
@@ -293,7 +263,7 @@ impl<'a> FileReader<'a> {
         Ok(self.xattrs.list(&set))
     }
 
-    fn own_xattrs(&mut self, place: &Place<'_>, file: Option<&File>) -> anyhow::Result<Xattrs> {
+    fn own_xattrs(&mut self, place: &InStore<'_>, file: Option<&File>) -> anyhow::Result<Xattrs> {
         Ok(match file {
             Some(file) => self.xattrs.all(Target::File(file))?,
             None => self.xattrs.all(Target::Path(&symlink_path(place)))?,
@@ -303,14 +273,14 @@ impl<'a> FileReader<'a> {
 
 /// An object in a store.
 #[derive(Debug, Clone, Copy)]
-struct Place<'a> {
+struct InStore<'a> {
     index: usize,
     store: &'a Store,
     object: &'a Checksum,
     path: &'a ObjectPath,
 }
 
-fn symlink_path(place: &Place<'_>) -> Vec<u8> {
+fn symlink_path(place: &InStore<'_>) -> Vec<u8> {
     let mut path = format!("/proc/self/fd/{}/", place.store.objects.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(place.path.as_bytes());
     path
@@ -320,14 +290,6 @@ fn symlink_path(place: &Place<'_>) -> Vec<u8> {
 fn owned_by(mode: RepoMode, stat: &Stat, xattrs: Xattrs, kind: Kind) -> Read {
     let (uid, gid) = if mode == RepoMode::BareUserOnly { (0, 0) } else { (stat.st_uid, stat.st_gid) };
     Read { uid, gid, mode: stat.st_mode, xattrs, kind }
-}
-
-/// A symlink whose target comes from an object's bytes instead of the kernel.
-pub(super) fn symlink(target: Vec<u8>) -> anyhow::Result<ObjectKind> {
-    ensure!(!target.is_empty(), "the symlink has no target");
-    ensure!(target.len() <= TARGET_MAX, "the symlink's target has more than {TARGET_MAX} bytes");
-    ensure!(!target.contains(&0), "the symlink's target holds a NUL");
-    Ok(ObjectKind::Symlink(target.into()))
 }
 
 #[allow(clippy::ptr_arg, reason = "the slice type is too long to read")]

@@ -192,13 +192,13 @@ fn a_unified_kernel_image_is_read_like_its_initramfs() {
     let microcode = archive(&[("kernel/x86/microcode/GenuineIntel.bin", &[7; 5000])]);
     let main = zstd(&archive(POLICY));
     let sections = [(".initrd", main.as_slice()), (".linux", b"kernel"), (".ucode", &microcode)];
-    std::fs::write(&path, super::uki::tests::image(&sections)).unwrap();
+    std::fs::write(&path, crate::initrd::uki::tests::image(&sections)).unwrap();
     let found = super::read(std::slice::from_ref(&path)).unwrap();
     assert_eq!(found, read(&archive(POLICY)));
-    std::fs::write(&path, super::uki::tests::image(&sections[1..])).unwrap();
+    std::fs::write(&path, crate::initrd::uki::tests::image(&sections[1..])).unwrap();
     // Microcode alone is no initramfs, but nothing wrong either.
     assert_eq!(super::read(std::slice::from_ref(&path)).unwrap(), Initramfs::default());
-    std::fs::write(&path, super::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
+    std::fs::write(&path, crate::initrd::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
     let error = format!("{:#}", super::read(&[path]).unwrap_err());
     assert!(error.contains("without a section `.initrd`"), "{error}");
 }

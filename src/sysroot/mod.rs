@@ -8,15 +8,19 @@ use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
 
-use super::checksum::Checksum;
-use super::staged::{Notes, overlay_path};
+pub mod running; // what the initramfs said of the running root
+pub mod writable; // a writable /sysroot for us alone
+
+mod hold; // what keeps a staged deployment from becoming the default
+mod notes; // what libostree has written down of a staged deployment
+
+pub use hold::{HeldBack, Holder};
+
+use hold::{STAGED, holder, read_if_there};
+use notes::{Notes, overlay_path};
 
 /// Exists on a system that was booted with OSTree.
 const BOOTED_MARK: &str = "/run/ostree-booted";
-/// What libostree has written down of a staged deployment, see [`Notes`].
-const STAGED: &str = "/run/ostree/staged-deployment";
-/// While this exists, libostree doesn't make a staged deployment the default at shutdown.
-const FINALIZATION_LOCK: &str = "/run/ostree/staged-deployment-locked";
 
 /// An OSTree system: a directory with `ostree/repo` and `ostree/deploy`.
 #[derive(Debug)]
@@ -254,113 +258,9 @@ pub fn booted_with_ostree() -> bool {
     Path::new(BOOTED_MARK).exists()
 }
 
-/// Who holds a staged deployment back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holder {
-    /// A run of ours that has not let it through, or is about to decide.
-    Us,
-    /// An admin, or another program, with `ostree admin lock-finalization` or the like.
-    Others,
-}
-
-/// Who holds the staged deployment back, by libostree's own two marks: a file, and since 2023.8 a word in its notes.
-#[context("looking for who holds the staged deployment back")]
-fn holder() -> Result<Option<Holder>> {
-    if let Some(notes) = read_if_there(STAGED)? {
-        if Notes::parse(notes).locked() {
-            return Ok(Some(Holder::Others));
-        }
-    }
-    let mark = read_if_there(FINALIZATION_LOCK)?;
-    Ok(mark.map(|mark| if mark == OUR_MARK.as_bytes() { Holder::Us } else { Holder::Others }))
-}
-
-fn read_if_there(path: &str) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("reading {path}"))),
-    }
-}
-
-/// Holds a staged deployment back from becoming the default at shutdown, until [`HeldBack::release`]. A process that
-/// dies in between leaves it held back, and the running deployment stays the default.
-#[derive(Debug)]
-pub struct HeldBack {
-    by_us: bool,
-}
-
-impl HeldBack {
-    /// Holds the staged deployment back.
-    #[context("holding the staged deployment back with {FINALIZATION_LOCK}")]
-    pub fn hold() -> Result<Self> {
-        // Written under another name first: a run that is killed here must not leave an empty file, which would
-        // look like an admin's.
-        let prepared = format!("{FINALIZATION_LOCK}.ostree-seal");
-        std::fs::write(&prepared, OUR_MARK)?;
-        let linked = std::fs::hard_link(&prepared, FINALIZATION_LOCK);
-        std::fs::remove_file(&prepared)?;
-        match linked {
-            Ok(()) => Ok(Self { by_us: true }),
-            // Left by a run of ours that was killed, or by an admin who wants to decide himself.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Ok(Self { by_us: std::fs::read_to_string(FINALIZATION_LOCK)? == OUR_MARK })
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Lets libostree go on, unless somebody else holds the deployment back too. libostree takes the lock away by itself
-    /// when a deployment is withdrawn or staged anew.
-    #[context("releasing the staged deployment")]
-    pub fn release(self) -> Result<()> {
-        if !self.by_us {
-            return Ok(());
-        }
-        match std::fs::remove_file(FINALIZATION_LOCK) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What our own lock file holds; others leave it empty.
-const OUR_MARK: &str = "ostree-seal\n";
-
 /// `version` in a commit's metadata; a commit that is gone has none.
 fn version_of(repo: &ostree::Repo, commit: &str) -> Option<String> {
     let commit = repo.load_variant(ostree::ObjectType::Commit, commit).ok()?;
     let metadata = glib::VariantDict::new(Some(&commit.child_value(0)));
     metadata.lookup::<String>("version").ok()?
-}
-
-/// Whether libostree's error is about an object's content. It has the same kind for a wrong checksum and for EIO, which
-/// is told by its words, always in English, since this program sets no locale.
-fn is_of_content(error: &glib::Error) -> bool {
-    match error.kind() {
-        Some(gio::IOErrorEnum::NotFound) => true,
-        Some(gio::IOErrorEnum::Failed) => !error.message().contains("Input/output error"),
-        _ => false,
-    }
-}
-
-/// Compares the content of file objects with their checksums, up to the first that is damaged or missing, which comes
-/// back with the reason. One that can't be read says nothing of its content. `done` is called after each object.
-#[context("checking objects in {}", repository.display())]
-pub fn fsck_files(
-    repository: &Path,
-    objects: &[Checksum],
-    done: impl Fn(),
-) -> Result<Option<(Checksum, String)>> {
-    let repo = ostree::Repo::new_for_path(repository);
-    repo.open(gio::Cancellable::NONE)?;
-    for object in objects {
-        let name = object.to_string();
-        match repo.fsck_object(ostree::ObjectType::File, &name, gio::Cancellable::NONE) {
-            Ok(()) => done(),
-            Err(error) if is_of_content(&error) => return Ok(Some((*object, error.to_string()))),
-            Err(error) => return Err(anyhow::Error::new(error).context(format!("object {name}.file"))),
-        }
-    }
-    Ok(None)
 }

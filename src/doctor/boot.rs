@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use ostree_seal_root::policy::{KeyFile, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason};
 
 use super::{Finding, Subject};
-use crate::deploy::initramfs::{Initramfs, PROGRAM};
-use crate::deploy::status::Verdict;
-use crate::deploy::trust::{self, Bootable, Trust};
+use crate::initrd::content::{Initramfs, PROGRAM};
+use crate::initrd::policy::{self, Bootable, Trust};
 use crate::merkle;
+use crate::status::Verdict;
 
 const INITRAMFS: &str = "initramfs";
 const PROGRAM_CHECK: &str = "program";
@@ -22,7 +22,7 @@ const NEXT_BOOT: &str = "next-boot";
 /// Everything about the next boot.
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = vec![next_boot(subject)];
-    match trust::of_deployment(&subject.next.directory, subject.bootable) {
+    match policy::of_deployment(&subject.next.directory, subject.bootable) {
         Ok(Trust::Foreign) => findings.push(Finding::problem(
             POLICY,
             "the next deployment has no policy, so it boots without any check",
@@ -164,7 +164,7 @@ fn started(subject: &Subject<'_>, path: &std::path::Path, initramfs: &Initramfs)
 /// Whether policy and keys are those of the tree.
 fn current(subject: &Subject<'_>, path: &std::path::Path, initramfs: &Initramfs) -> Finding {
     let fix = subject.make_initramfs();
-    let tree = match trust::tree_policy(&subject.next.directory) {
+    let tree = match policy::tree_policy(&subject.next.directory) {
         Ok(Some(tree)) => tree,
         Ok(None) if initramfs.policy.is_empty() => {
             return Finding::fine(CURRENT, "neither initramfs nor tree has a policy");
