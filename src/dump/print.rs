@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use super::escape::{Place, escape};
+use super::escape::{Field, escape};
 use crate::erofs::Sharing;
-use crate::tree::{Content, Entry, NodeId, Places, Role, Tree};
+use crate::tree::{Content, Entry, NodeId, Paths, Role, Tree};
 
 /// Writes the dump of a sorted tree. [`super::parse`] makes the same tree of it.
 pub fn print(tree: &Tree, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
@@ -13,7 +13,7 @@ pub fn print(tree: &Tree, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
     let mut printer = Printer {
         tree,
         sharing: Sharing::new(tree).map_err(io::Error::other)?,
-        places: has_links.then(|| tree.places()),
+        paths: has_links.then(|| tree.paths()),
         path: Vec::new(),
         out: io::BufWriter::with_capacity(64 * 1024, out),
     };
@@ -30,7 +30,7 @@ struct Printer<'t, W: Write> {
     tree: &'t Tree,
     sharing: Sharing,
     /// Where the nodes are placed, if there are hard links.
-    places: Option<Places>,
+    paths: Option<Paths>,
     /// The path of the line, escaped; empty for the root.
     path: Vec<u8>,
     out: W,
@@ -48,10 +48,10 @@ impl<W: Write> Printer<'_, W> {
             };
             self.path.truncate(*path_len);
             self.path.push(b'/');
-            escape(&self.tree[entry.name], Place::Path, &mut self.path)?;
+            escape(&self.tree[entry.name], Field::Path, &mut self.path)?;
             if is_link(entry) {
-                let places = self.places.as_ref();
-                let target = places.and_then(|places| places.path(self.tree, entry.node));
+                let paths = self.paths.as_ref();
+                let target = paths.and_then(|paths| paths.path(self.tree, entry.node));
                 let target = target.ok_or_else(|| io::Error::other("a hard link leads out of the tree"))?;
                 self.line(entry.node, Some(&target))?;
                 continue;
@@ -96,9 +96,9 @@ impl<W: Write> Printer<'_, W> {
         }
         for id in self.sharing.stored_order(tree, node) {
             out.write_all(b" ")?;
-            escape(&tree[tree[id].name], Place::Xattr, out)?;
+            escape(&tree[tree[id].name], Field::Xattr, out)?;
             out.write_all(b"=")?;
-            escape(&tree[tree[id].value], Place::Xattr, out)?;
+            escape(&tree[tree[id].value], Field::Xattr, out)?;
         }
         out.write_all(b"\n")
     }
@@ -106,7 +106,7 @@ impl<W: Write> Printer<'_, W> {
 
 fn optional(field: Option<&[u8]>, out: &mut impl Write) -> io::Result<()> {
     match field {
-        Some(field) => escape(field, Place::Optional, out),
+        Some(field) => escape(field, Field::Optional, out),
         None => out.write_all(b"-"),
     }
 }

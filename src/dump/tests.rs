@@ -1,7 +1,7 @@
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq};
 use proptest::proptest;
 
-use super::escape::{Place, escape, unescape};
+use super::escape::{Field, escape, unescape};
 use super::{DumpError, parse, print};
 use crate::tree::{Content, Tree};
 
@@ -223,9 +223,9 @@ proptest! {
 
     #[test]
     fn escape_and_unescape_are_inverse(bytes in any::<Vec<u8>>()) {
-        for place in [Place::Path, Place::Optional, Place::Xattr] {
+        for field in [Field::Path, Field::Optional, Field::Xattr] {
             let mut escaped = Vec::new();
-            escape(&bytes, place, &mut escaped).unwrap();
+            escape(&bytes, field, &mut escaped).unwrap();
             let mut buffer = Vec::new();
             prop_assert_eq!(unescape(&escaped, &mut buffer).unwrap(), bytes.as_slice());
         }

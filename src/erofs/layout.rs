@@ -10,8 +10,8 @@ use super::format::{
 use super::inode::{self, Extent, Stat};
 use super::order::{self, Directory, Order, Source};
 use super::overlay;
-use super::sets::{SetId, Sets, Standing};
-use super::xattrs::{Of, Xattrs};
+use super::sets::{OverlayRole, SetId, Sets};
+use super::xattrs::{InodeXattrs, Xattrs};
 use crate::tree::{Content, Mtime, NodeId, Tree};
 
 /// Which image versions may be written. The least possible one is chosen: 1 only if the tree has whiteouts.
@@ -136,11 +136,11 @@ fn join_sets(tree: &Tree, order: &Order, version: u32) -> Result<(Vec<SetId>, Xa
             Content::Directory(id) => order.directories[id.index()].has_whiteouts,
             _ => false,
         };
-        let standing = match source {
-            Source::RootWhiteout => Standing::RootWhiteout,
-            Source::Node => Standing::of(tree, node, has_whiteouts),
+        let role = match source {
+            Source::RootWhiteout => OverlayRole::RootWhiteout,
+            Source::Node => OverlayRole::of(tree, node, has_whiteouts),
         };
-        joined.push(sets.join(tree[node].meta.xattrs, standing, inode::backing(tree[node].content))?);
+        joined.push(sets.join(tree[node].meta.xattrs, role, inode::backing(tree[node].content))?);
     }
     Ok((joined, Xattrs::new(sets)?))
 }
@@ -188,7 +188,7 @@ impl Plan {
         };
         let extended = stat.needs_extended(extent, self.min_mtime);
         let size = if extended { size_of::<InodeExtended>() } else { size_of::<InodeCompact>() };
-        let head = size as u64 + self.xattrs.area_size(tree, Of { set, backing });
+        let head = size as u64 + self.xattrs.area_size(tree, InodeXattrs { set, backing });
         let start = self.inodes_end.next_multiple_of(SLOT_SIZE);
         let (start, extent) = if stat.file_type() == EROFS_FT_SYMLINK {
             place_symlink(start, head, extent)

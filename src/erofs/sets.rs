@@ -12,7 +12,7 @@ use crate::tree::{BackingId, NodeId, Tree, XattrId, XattrsId};
 
 /// What an inode is to overlayfs, as far as it adds xattrs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Standing {
+pub(super) enum OverlayRole {
     /// Nothing special.
     Plain,
     /// A whiteout of the input.
@@ -25,7 +25,7 @@ pub(super) enum Standing {
     RootWhiteout,
 }
 
-impl Standing {
+impl OverlayRole {
     /// What a node's inode is to overlayfs.
     pub(super) fn of(tree: &Tree, node: NodeId, has_whiteouts: bool) -> Self {
         match has_whiteouts {
@@ -78,7 +78,7 @@ pub(super) struct Sets<'t> {
     pub(super) pair_names: Vec<Rank>,
     /// Xattrs of the tree that escaping makes the same as a fixed pair.
     pub(super) fixed: HashMap<XattrId, PairId>,
-    known: HashMap<(XattrsId, Standing), SetId>,
+    known: HashMap<(XattrsId, OverlayRole), SetId>,
     /// The sets of plain inodes, by [`XattrsId`].
     plain: Vec<Option<SetId>>,
     /// Start and length in `members`, by [`SetId`].
@@ -113,32 +113,32 @@ impl<'t> Sets<'t> {
     pub(super) fn join(
         &mut self,
         set: XattrsId,
-        standing: Standing,
+        role: OverlayRole,
         backing: Option<BackingId>,
     ) -> Result<SetId, PlanErrorKind> {
         if let Some(backing) = backing {
             self.backing_uses[backing.index()] += 1;
         }
-        let known = match standing {
-            Standing::Plain => self.plain[set.index()],
-            _ => self.known.get(&(set, standing)).copied(),
+        let known = match role {
+            OverlayRole::Plain => self.plain[set.index()],
+            _ => self.known.get(&(set, role)).copied(),
         };
-        let id = known.map_or_else(|| self.add(set, standing), Ok)?;
+        let id = known.map_or_else(|| self.add(set, role), Ok)?;
         self.uses[id.index()] += 1;
         Ok(id)
     }
 
-    fn add(&mut self, set: XattrsId, standing: Standing) -> Result<SetId, PlanErrorKind> {
-        let mut pairs: Vec<PairId> = match standing {
-            Standing::RootWhiteout => self.labels(set).collect(),
+    fn add(&mut self, set: XattrsId, role: OverlayRole) -> Result<SetId, PlanErrorKind> {
+        let mut pairs: Vec<PairId> = match role {
+            OverlayRole::RootWhiteout => self.labels(set).collect(),
             _ => self.tree.xattr_ids(set).iter().map(|id| self.pair(*id)).collect(),
         };
-        let added: &[&[Pair]] = match standing {
-            Standing::Plain | Standing::RootWhiteout => &[],
-            Standing::Whiteout => &[&WHITEOUT],
-            Standing::HasWhiteouts => &[overlay::whiteouts(self.version)],
-            Standing::Root { has_whiteouts: false } => &[&[OPAQUE]],
-            Standing::Root { has_whiteouts: true } => &[overlay::whiteouts(self.version), &[OPAQUE]],
+        let added: &[&[Pair]] = match role {
+            OverlayRole::Plain | OverlayRole::RootWhiteout => &[],
+            OverlayRole::Whiteout => &[&WHITEOUT],
+            OverlayRole::HasWhiteouts => &[overlay::whiteouts(self.version)],
+            OverlayRole::Root { has_whiteouts: false } => &[&[OPAQUE]],
+            OverlayRole::Root { has_whiteouts: true } => &[overlay::whiteouts(self.version), &[OPAQUE]],
         };
         for added in added.iter().copied().flatten().filter_map(|(name, value)| fixed_pair(name, value)) {
             pairs.retain(|pair| self.rank(*pair) != self.rank(added));
@@ -149,10 +149,10 @@ impl<'t> Sets<'t> {
         self.sets.push((place(self.members.len())?, place(pairs.len())?));
         self.members.extend(pairs);
         self.uses.push(0);
-        if standing == Standing::Plain {
+        if role == OverlayRole::Plain {
             self.plain[set.index()] = Some(id);
         } else {
-            self.known.insert((set, standing), id);
+            self.known.insert((set, role), id);
         }
         Ok(id)
     }

@@ -5,8 +5,8 @@ use super::error::PlanErrorKind;
 use super::inode;
 use super::layout::{Versions, choose_version};
 use super::overlay;
-use super::sets::{SetId, Sets, Standing};
-use super::xattrs::{Of, Xattrs};
+use super::sets::{OverlayRole, SetId, Sets};
+use super::xattrs::{InodeXattrs, Xattrs};
 use crate::tree::{Content, NodeId, Role, Tree, XattrId};
 
 /// Which xattrs of a tree are shared in its image.
@@ -28,14 +28,14 @@ impl Sharing {
         let mut sets = Sets::new(tree, version)?;
         let mut of_nodes = Vec::with_capacity(tree.len());
         for (node, data) in tree.nodes() {
-            let standing = Standing::of(tree, node, has_whiteouts(node));
-            of_nodes.push(sets.join(data.meta.xattrs, standing, inode::backing(data.content))?);
+            let role = OverlayRole::of(tree, node, has_whiteouts(node));
+            of_nodes.push(sets.join(data.meta.xattrs, role, inode::backing(data.content))?);
         }
         let root = tree.nodes().next().map(|(_, root)| root);
         if let Some((Content::Directory(id), meta)) = root.map(|root| (root.content, root.meta)) {
             let names = Names::new(tree, id, true);
             for _ in names.filter(|(_, target)| matches!(target, Target::RootWhiteout(_))) {
-                sets.join(meta.xattrs, Standing::RootWhiteout, None)?;
+                sets.join(meta.xattrs, OverlayRole::RootWhiteout, None)?;
             }
         }
         Ok(Self { xattrs: Xattrs::new(sets)?, sets: of_nodes })
@@ -47,7 +47,7 @@ impl Sharing {
         if own.len() < 2 {
             return own.to_vec();
         }
-        let of = Of { set: self.sets[node.index()], backing: inode::backing(tree[node].content) };
+        let of = InodeXattrs { set: self.sets[node.index()], backing: inode::backing(tree[node].content) };
         self.xattrs.stored_order(tree, of, own)
     }
 }

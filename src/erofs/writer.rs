@@ -16,7 +16,7 @@ use super::format::{
 use super::inode::{self, Extent, Stat};
 use super::layout::{Inode, Plan};
 use super::pieces::{Part, Piece};
-use super::xattrs::Of;
+use super::xattrs::InodeXattrs;
 use crate::tree::{Content, DirectoryId, Tree};
 
 /// Makes pieces of an image.
@@ -117,7 +117,7 @@ impl<'a> Emitter<'a> {
         let start = out.len();
         let record_size = if inode.extended { size_of::<InodeExtended>() } else { size_of::<InodeCompact>() };
         out.resize(start + record_size, 0);
-        let of = Of { set: inode.set, backing: inode::backing(content) };
+        let of = InodeXattrs { set: inode.set, backing: inode::backing(content) };
         self.plan.xattrs.write_area(self.tree, of, table, out);
         let fields = Fields {
             format: (layout << EROFS_I_DATALAYOUT_BIT) | (u16::from(inode.extended) << EROFS_I_VERSION_BIT),

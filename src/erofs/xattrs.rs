@@ -156,7 +156,12 @@ impl Xattrs {
     }
 
     /// Calls `visit` with each xattr of an inode in bytewise order of the names, and its place if it is shared.
-    fn visit<'t>(&self, tree: &'t Tree, of: Of, mut visit: impl FnMut(Rank, Value<'t>, Option<SharedPlace>)) {
+    fn visit<'t>(
+        &self,
+        tree: &'t Tree,
+        of: InodeXattrs,
+        mut visit: impl FnMut(Rank, Value<'t>, Option<SharedPlace>),
+    ) {
         let mut shared = 0;
         let mut visit = |rank, value, place| {
             let is_shared = place != UNSHARED && shared < SHARED_MAX;
@@ -182,7 +187,7 @@ impl Xattrs {
     }
 
     /// Bytes of an inode's xattr area: 0 without any xattr.
-    pub(super) fn area_size(&self, tree: &Tree, of: Of) -> u64 {
+    pub(super) fn area_size(&self, tree: &Tree, of: InodeXattrs) -> u64 {
         let mut size = 0;
         self.visit(tree, of, |rank, value, place| {
             size += match place {
@@ -194,7 +199,7 @@ impl Xattrs {
     }
 
     /// Appends an inode's xattr area. `table` is the table's own place in its first block, in units of 4 bytes.
-    pub(super) fn write_area(&self, tree: &Tree, of: Of, table: u32, out: &mut Vec<u8>) {
+    pub(super) fn write_area(&self, tree: &Tree, of: InodeXattrs, table: u32, out: &mut Vec<u8>) {
         let header = out.len();
         let mut filter = EROFS_XATTR_FILTER_DEFAULT;
         let mut shared_count = 0;
@@ -224,7 +229,7 @@ impl Xattrs {
     }
 
     /// The input's xattrs of an inode as they lie in the image: the inline ones, then the shared ones.
-    pub(super) fn stored_order(&self, tree: &Tree, of: Of, own: &[XattrId]) -> Vec<XattrId> {
+    pub(super) fn stored_order(&self, tree: &Tree, of: InodeXattrs, own: &[XattrId]) -> Vec<XattrId> {
         let rank = |id: &XattrId| {
             let pair = self.fixed.get(id).copied().unwrap_or(PairId::Tree(*id));
             self.pair_names[pair.index()]
@@ -256,7 +261,7 @@ impl Xattrs {
 
 /// Whose xattrs: a final set, and the backing file of an external file.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Of {
+pub(super) struct InodeXattrs {
     pub(super) set: SetId,
     pub(super) backing: Option<BackingId>,
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use super::{INLINE_MAX, NAME_MAX, TARGET_MAX, XATTR_BUDGET, XATTR_NAME_MAX, XATTR_VALUE_MAX};
+use super::limits::{INLINE_MAX, NAME_MAX, TARGET_MAX, XATTR_BUDGET, XATTR_NAME_MAX, XATTR_VALUE_MAX};
 
-/// Why a piece does not fit into a [`Tree`]. One sentence each; the caller adds the path.
+/// Why a piece does not fit into a [`Tree`](super::Tree). One sentence each; the caller adds the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TreeError {
     /// A name of 0 bytes.

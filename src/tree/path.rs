@@ -1,28 +1,28 @@
 //! The paths of nodes. A tree keeps no parents, so they are gathered where paths are needed: for messages, and for the
 //! targets of hard links.
 
-use super::{Content, DirectoryId, NodeId, Role, Span, Tree};
+use super::data::{Content, DirectoryId, NodeId, Role, Span, Tree};
 
 /// Where each node is placed.
 #[derive(Debug)]
-pub struct Places(Vec<Option<(NodeId, Span)>>);
+pub struct Paths(Vec<Option<(NodeId, Span)>>);
 
 impl Tree {
     /// Where each node is placed.
-    pub fn places(&self) -> Places {
-        let mut places = vec![None; self.len()];
+    pub fn paths(&self) -> Paths {
+        let mut paths = vec![None; self.len()];
         for (parent, node) in self.nodes() {
             let Content::Directory(directory) = node.content else { continue };
             for entry in self.entries(directory).iter().filter(|entry| entry.role == Role::Place) {
-                places[entry.node.index()] = Some((parent, entry.name));
+                paths[entry.node.index()] = Some((parent, entry.name));
             }
         }
-        Places(places)
+        Paths(paths)
     }
 
     /// The path at which a node is placed: `/` and its names; `None` if no directory places it.
     pub fn path_of(&self, node: NodeId) -> Option<Vec<u8>> {
-        self.places().path(self, node)
+        self.paths().path(self, node)
     }
 
     /// The path at which a directory is placed.
@@ -32,7 +32,7 @@ impl Tree {
     }
 }
 
-impl Places {
+impl Paths {
     /// The path at which a node of the same tree is placed; `None` if nothing places it, or it lies in itself.
     pub fn path(&self, tree: &Tree, node: NodeId) -> Option<Vec<u8>> {
         let mut names = Vec::new();

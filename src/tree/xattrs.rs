@@ -2,10 +2,9 @@
 
 use std::hash::BuildHasher as _;
 
-use super::{
-    Tree, TreeError, XATTR_BUDGET, XATTR_NAME_MAX, XATTR_VALUE_MAX, Xattr, XattrId, XattrsId, narrow, place,
-    slice,
-};
+use super::data::{Tree, Xattr, XattrId, XattrsId, narrow, place, slice};
+use super::error::TreeError;
+use super::limits::{XATTR_BUDGET, XATTR_NAME_MAX, XATTR_VALUE_MAX};
 
 /// What an image gets for its whiteouts besides the input's own xattrs. It must not count, or a tree that just fits could
 /// be written, but neither read nor written again.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use ostree_seal_root::digest::Digest;
 
+use super::content;
+use super::error::{ReadError, Result};
 use super::image::{Budget, Image};
 use super::inode::Inode;
 use super::xattrs::{self, Entry};
-use super::{ReadError, Result, content};
 use crate::erofs::overlay::{METACOPY, REDIRECT};
 
 /// A file whose content lies outside of the image.

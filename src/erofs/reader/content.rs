@@ -2,8 +2,8 @@
 
 use zerocopy::FromBytes;
 
+use super::error::{ReadErrorKind, Result};
 use super::inode::Inode;
-use super::{ReadErrorKind, Result};
 use crate::erofs::format::{BLOCK_LEN, Dirent};
 
 /// The blocks of a directory, its tail last.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::tree::TreeError;
 
+pub(super) type Result<T> = std::result::Result<T, ReadErrorKind>;
+
 /// Why an image can't be read, and at which path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadError {

@@ -3,14 +3,19 @@
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
+use super::error::{ReadError, ReadErrorKind, Result};
 use super::inode::Inode;
-use super::{ReadErrorKind, Result};
 use crate::erofs::format::{
     BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, LCFS_EROFS_MAGIC,
     LCFS_EROFS_VERSION, SLOT_LEN, SLOT_SIZE, SuperBlock,
 };
 use crate::erofs::layout::VERSION_MAX;
 use crate::tree::Mtime;
+
+/// The version that an image was written with.
+pub fn version(image: &[u8]) -> std::result::Result<u32, ReadError> {
+    header(image).map(|header| header.composefs_version.get()).map_err(ReadError::whole)
+}
 
 /// The bytes of an image whose superblock is one that composefs writers make.
 #[derive(Clone, Copy)]

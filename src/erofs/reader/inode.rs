@@ -2,7 +2,7 @@
 
 use zerocopy::FromBytes;
 
-use super::{ReadErrorKind, Result};
+use super::error::{ReadErrorKind, Result};
 use crate::erofs::format::{
     BLOCK_LEN, BLOCK_SIZE, EROFS_I_ALL, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_INODE_CHUNK_BASED,
     EROFS_INODE_FLAT_INLINE, EROFS_INODE_FLAT_PLAIN, InodeCompact, InodeExtended, SLOT_LEN, XattrIbodyHeader,

@@ -6,8 +6,9 @@ use ostree_seal_root::digest::Digest;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::error::{ReadErrorKind, Result};
+use super::image::{Budget, Image};
 use super::inode::Inode;
-use super::{ReadErrorKind, Reader, Result};
 use crate::erofs::format::{OvlMetacopy, XATTR_PREFIX_LUSTRE, XATTR_PREFIXES, XattrEntry, XattrIbodyHeader};
 use crate::erofs::overlay::{self, METACOPY, Pair, REDIRECT, REDIRECT_ROOT};
 use crate::tree::{Span, TARGET_MAX, Tree, XattrId, XattrsId};
@@ -39,17 +40,17 @@ enum Meaning {
 
 /// Shared xattrs that were read already, by id. Each is read once, however many inodes have it.
 #[derive(Default)]
-pub(super) struct Known(HashMap<u32, Meaning>);
+struct Known(HashMap<u32, Meaning>);
 
 /// The xattrs that mark whiteouts and their directories.
-pub(super) struct Markers {
+struct Markers {
     whiteout: [XattrId; 2],
     whiteouts: [XattrId; 2],
     empty: Span,
 }
 
 impl Markers {
-    pub(super) fn new(tree: &mut Tree) -> Result<Self> {
+    fn new(tree: &mut Tree) -> Result<Self> {
         let mut marks = |pairs: [Pair; 2]| -> Result<[XattrId; 2]> {
             let [first, second] = pairs.map(|(name, value)| {
                 let name = overlay::unescape(name).unwrap_or_default();
@@ -63,7 +64,29 @@ impl Markers {
     }
 }
 
-impl Reader<'_> {
+/// An image, and the tree that it becomes.
+pub(super) struct Workspace<'i> {
+    pub(super) image: Image<'i>,
+    pub(super) tree: Tree,
+    pub(super) budget: Budget,
+    pub(super) buffer: Vec<u8>,
+    known: Known,
+    markers: Markers,
+}
+
+impl<'i> Workspace<'i> {
+    pub(super) fn new(image: Image<'i>) -> Result<Self> {
+        let mut tree = Tree::new();
+        Ok(Self {
+            image,
+            budget: image.budget(),
+            buffer: Vec::new(),
+            known: Known::default(),
+            markers: Markers::new(&mut tree)?,
+            tree,
+        })
+    }
+
     /// Reads the xattrs of an inode.
     pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Found> {
         let mut meanings = Vec::new();
@@ -105,14 +128,14 @@ impl Reader<'_> {
     }
 
     fn shared_entry(&mut self, id: u32) -> Result<Meaning> {
-        if let Some(known) = self.known_xattrs.0.get(&id) {
+        if let Some(known) = self.known.0.get(&id) {
             return Ok(*known);
         }
         let mut bytes = self.image.shared_xattr(id)?;
         let before = bytes.len();
         let meaning = self.next_entry(&mut bytes)?;
         self.budget.take((before - bytes.len()) as u64)?;
-        self.known_xattrs.0.insert(id, meaning);
+        self.known.0.insert(id, meaning);
         Ok(meaning)
     }
 

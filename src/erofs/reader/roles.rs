@@ -3,11 +3,31 @@
 //! An image doesn't say. But inodes lie in the order of their places (README.md, "Order"), so a name whose inode is
 //! the next one in the image is a place. In images of other writers, it's the first name of what is left over.
 
-use super::{Name, Slot};
-use crate::tree::Role;
+use crate::tree::{NodeId, Role, Span};
+
+/// What an inode slot of the image turned out to be.
+#[derive(Clone, Copy)]
+pub(super) enum Slot {
+    /// No name led there yet.
+    Unseen,
+    /// A real whiteout, which the tree doesn't have.
+    Hidden,
+    /// A node.
+    Node(NodeId),
+}
+
+/// A name found.
+#[derive(Clone, Copy)]
+pub(super) struct Name {
+    pub(super) parent: NodeId,
+    pub(super) name: Span,
+    pub(super) slot: usize,
+    /// `None` for a real whiteout.
+    pub(super) node: Option<NodeId>,
+}
 
 /// The role of each name. `names` are in the order of a breadth-first walk that began at the slot `root`.
-pub(super) fn roles(names: &[Name], slots: &[Slot], root: usize) -> Vec<Role> {
+pub(super) fn of(names: &[Name], slots: &[Slot], root: usize) -> Vec<Role> {
     let inodes = slots.iter().enumerate().filter(|(_, slot)| !matches!(slot, Slot::Unseen));
     let mut waiting = inodes.map(|(slot, _)| slot).skip_while(|slot| *slot <= root).peekable();
     let mut is_placed = vec![false; slots.len()];

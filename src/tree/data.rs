@@ -1,4 +1,4 @@
-//! A file system as plain data: no I/O, no OSTree, no EROFS. Sources build a [`Tree`], writers read it.
+//! The tree and what it is made of.
 //!
 //! All text (names, targets, payloads, xattrs) lies in one arena, and xattr sets and backing files are interned, so
 //! that a node costs no allocation of its own and a tree of 1,000,000 files stays small.
@@ -11,68 +11,30 @@ use hashbrown::HashTable;
 
 use ostree_seal_root::digest::Digest;
 
-mod error;
-mod path;
-mod xattrs;
-pub use error::TreeError;
-pub use path::Places;
-
-/// `S_IFMT` and the file types of `st_mode`.
-pub mod mode {
-    /// Mask of the file type.
-    pub const S_IFMT: u32 = 0o170000;
-    /// Socket.
-    pub const S_IFSOCK: u32 = 0o140000;
-    /// Symbolic link.
-    pub const S_IFLNK: u32 = 0o120000;
-    /// Regular file.
-    pub const S_IFREG: u32 = 0o100000;
-    /// Block device.
-    pub const S_IFBLK: u32 = 0o060000;
-    /// Directory.
-    pub const S_IFDIR: u32 = 0o040000;
-    /// Character device.
-    pub const S_IFCHR: u32 = 0o020000;
-    /// FIFO.
-    pub const S_IFIFO: u32 = 0o010000;
-}
-
-/// Longest name of a directory entry, in bytes.
-pub const NAME_MAX: usize = 255;
-/// Longest symlink target or payload, in bytes (`PATH_MAX` less the NUL).
-pub const TARGET_MAX: usize = 4095;
-/// Largest content that a node holds itself, in bytes (`LCFS_BUILD_INLINE_FILE_SIZE_LIMIT`).
-pub const INLINE_MAX: usize = 5000;
-/// Largest file that lies in a backing file, in bytes: 1024 chunks of 2^43.
-pub const FILE_SIZE_MAX: u64 = 1 << 53;
-/// Longest xattr name and largest xattr value, in bytes.
-pub const XATTR_NAME_MAX: usize = 255;
-/// Largest xattr value, in bytes.
-pub const XATTR_VALUE_MAX: usize = 65535;
-/// What the xattrs of one node may sum up to: Σ(7 + name + value) + 12 (`LCFS_INODE_EXTERNAL_XATTR_MAX`).
-pub const XATTR_BUDGET: usize = 32767;
+use super::error::TreeError;
+use super::limits::{INLINE_MAX, NAME_MAX, TARGET_MAX};
 
 /// A node's place in its [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(u32);
+pub struct NodeId(pub(super) u32);
 
 /// An interned set of xattrs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct XattrsId(u32);
+pub struct XattrsId(pub(super) u32);
 
 /// An interned xattr: equal names with equal values have the same id, whatever sets they are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct XattrId(u32);
+pub struct XattrId(pub(super) u32);
 
 /// A file outside the tree that holds a regular file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BackingId(u32);
+pub struct BackingId(pub(super) u32);
 
 /// A piece of the tree's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    start: u32,
-    len: u32,
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 /// A time stamp: whole seconds since 1970 and nanoseconds, as in the input (not range checked).
@@ -124,7 +86,7 @@ pub enum Content {
 
 /// A directory's place in its [`Tree`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DirectoryId(u32);
+pub struct DirectoryId(pub(super) u32);
 
 /// One inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,16 +137,16 @@ pub struct Xattr {
 
 /// A file system as plain data. The first node is the root directory.
 pub struct Tree {
-    arena: Vec<u8>,
-    nodes: Vec<Node>,
-    directories: Vec<Vec<Entry>>,
-    backings: Vec<Backing>,
-    xattrs: Vec<Xattr>,
-    known_xattrs: HashTable<XattrId>,
-    xattr_ids: Vec<XattrId>,
-    xattr_sets: Vec<(u32, u32)>,
-    known_sets: HashTable<XattrsId>,
-    hasher: RandomState,
+    pub(super) arena: Vec<u8>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) directories: Vec<Vec<Entry>>,
+    pub(super) backings: Vec<Backing>,
+    pub(super) xattrs: Vec<Xattr>,
+    pub(super) known_xattrs: HashTable<XattrId>,
+    pub(super) xattr_ids: Vec<XattrId>,
+    pub(super) xattr_sets: Vec<(u32, u32)>,
+    pub(super) known_sets: HashTable<XattrsId>,
+    pub(super) hasher: RandomState,
 }
 
 impl Tree {
@@ -442,19 +404,16 @@ impl fmt::Debug for Tree {
     }
 }
 
-fn slice(arena: &[u8], span: Span) -> &[u8] {
+pub(super) fn slice(arena: &[u8], span: Span) -> &[u8] {
     &arena[span.start as usize..][..span.len as usize]
 }
 
 /// An index of something that [`place`] let in.
 #[expect(clippy::cast_possible_truncation, reason = "nothing is stored whose place has more than 32 bits")]
-fn narrow(index: usize) -> u32 {
+pub(super) fn narrow(index: usize) -> u32 {
     index as u32
 }
 
-fn place(index: usize) -> Result<u32, TreeError> {
+pub(super) fn place(index: usize) -> Result<u32, TreeError> {
     u32::try_from(index).map_err(|_| TreeError::TooLarge)
 }
-
-#[cfg(test)]
-mod tests;
