@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use crate::erofs::{self, Versions};
 use crate::merkle::Hasher;

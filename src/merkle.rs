@@ -6,7 +6,7 @@
 
 use std::io::{self, Read, Write};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 mod batch;

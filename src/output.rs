@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use fn_error_context::context;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::verity::{self, EnableError};
+use ostree_seal_root::check::verity::{self, EnableError};
+use ostree_seal_trust::digest::Digest;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;

@@ -1,9 +1,10 @@
 //! The answer no.
 
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
-use ostree_seal_root::evidence::ReadError;
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::verity::MeasureError;
+use ostree_seal_root::read::ReadError;
+use ostree_seal_trust::refusal::Refusal;
 
 /// A check said no. Any error with this in its chain ends the program with exit code 3.
 #[derive(Debug)]
@@ -14,21 +15,22 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<Refused>()
             || cause.is::<Refusal>()
+            || cause.is::<CheckError>()
             || cause.downcast_ref::<BootError>().is_some_and(BootError::is_refusal)
     })
 }
 
 /// Whether a no comes from a file that the kernel could not read or measure: another time the answer may be another.
 pub fn is_of_machine(error: &anyhow::Error) -> bool {
-    let refusals = error.chain().filter_map(|cause| match cause.downcast_ref::<BootError>() {
-        Some(BootError::Check(_, refusal) | BootError::Unchecked(refusal)) => Some(&**refusal),
-        _ => cause.downcast_ref::<Refusal>(),
+    let mut errors = error.chain().filter_map(|cause| match cause.downcast_ref::<BootError>() {
+        Some(BootError::Check(_, error) | BootError::Unchecked(error)) => Some(&**error),
+        _ => cause.downcast_ref::<CheckError>(),
     });
-    refusals.into_iter().any(|refusal| {
+    errors.any(|error| {
         matches!(
-            refusal,
-            Refusal::EvidenceUnreadable { error: ReadError::Os(_), .. }
-                | Refusal::NotMeasured { error: MeasureError::Os(_), .. }
+            error,
+            CheckError::EvidenceUnreadable { error: ReadError::Os(_), .. }
+                | CheckError::NotMeasured { error: MeasureError::Os(_), .. }
         )
     })
 }
@@ -44,19 +46,20 @@ impl std::error::Error for Refused {}
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
+    use ostree_seal_root::check::error::CheckError;
+    use ostree_seal_root::check::verity::MeasureError;
     use ostree_seal_root::error::BootError;
-    use ostree_seal_root::evidence::ReadError;
-    use ostree_seal_root::refusal::Refusal;
-    use ostree_seal_root::verity::MeasureError;
+    use ostree_seal_root::read::ReadError;
+    use ostree_seal_trust::refusal::Refusal;
     use rustix::io::Errno;
 
     use super::{is_of_machine, is_refusal};
 
     #[test]
     fn a_failing_disk_is_told_from_what_was_not_signed() {
-        let unreadable = |error| Refusal::EvidenceUnreadable { name: ".ostree.seal".to_owned(), error };
-        let not_measured = |error| Refusal::NotMeasured { path: "image".into(), error };
-        let check = |refusal| anyhow::Error::new(BootError::Check("image".to_owned(), Box::new(refusal)));
+        let unreadable = |error| CheckError::EvidenceUnreadable { name: ".ostree.seal".to_owned(), error };
+        let not_measured = |error| CheckError::NotMeasured { path: "image".into(), error };
+        let check = |error: CheckError| anyhow::Error::new(BootError::check("image", error));
         for error in [
             anyhow::Error::new(unreadable(ReadError::Os(Errno::IO))),
             Err::<(), _>(unreadable(ReadError::Os(Errno::MFILE))).context("sealing").unwrap_err(),
@@ -67,7 +70,7 @@ mod tests {
         }
         for error in [
             anyhow::Error::new(unreadable(ReadError::TooLarge(1))),
-            check(Refusal::TooManySignatures(1)),
+            check(Refusal::TooManySignatures(1).into()),
             anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::NotEnabled))),
         ] {
             assert!(is_refusal(&error) && !is_of_machine(&error), "{error:#}");

@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use base64ct::{Base64, Encoding as _};
 use fn_error_context::context;
-use ostree_seal_root::names::Product;
-use ostree_seal_root::note::{NOTE_MAX, Note, SIGNATURES_MAX, signature_line};
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::names::Product;
+use ostree_seal_trust::note::{NOTE_MAX, Note, SIGNATURES_MAX, signature_line};
+use ostree_seal_trust::vkey::Vkey;
 
 /// What a note says beside the digest: from the command line, from the commit's metadata, or from both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Bindings {
 
     /// Reads what a commit object says.
     pub fn of_commit(bytes: &[u8]) -> anyhow::Result<Self> {
-        let commit = ostree_seal_root::commit::Commit::parse(bytes).context("reading the commit")?;
+        let commit = ostree_seal_trust::commit::Commit::parse(bytes).context("reading the commit")?;
         let product = commit.product().context("reading the commit's product")?;
         let product = product.map(str::parse).transpose().context("reading the commit's product")?;
         Ok(Self { product, index: commit.index().context("reading the commit's index")? })

@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use base64ct::{Base64, Encoding as _};
 use ed25519_dalek::{Signer as _, SigningKey};
 use fn_error_context::context;
-use ostree_seal_root::vkey::{KeyId, TYPE_ED25519, Vkey};
+use ostree_seal_trust::vkey::{KeyId, TYPE_ED25519, Vkey};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::{Zeroize as _, Zeroizing};
 

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ostree_seal_root::check::Report;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::verity::MeasureError;
+use ostree_seal_trust::check::Report;
 use rustix::fs::{Mode, OFlags};
 
 use crate::deploy::verity::{Coverage, coverage};
@@ -134,9 +134,9 @@ fn enforceable(report: Box<Report>, coverage: &Result<Option<Coverage>>, index: 
 
 /// Whether the image's lack of fs-verity is what is wrong.
 fn lacks_verity(error: &BootError) -> bool {
-    let BootError::Unchecked(refusal) = error else { return false };
+    let BootError::Unchecked(error) = error else { return false };
     let missing = [MeasureError::NotEnabled, MeasureError::Unsupported];
-    matches!(&**refusal, Refusal::NotMeasured { error, .. } if missing.contains(error))
+    matches!(&**error, CheckError::NotMeasured { error, .. } if missing.contains(error))
 }
 
 fn no(error: &anyhow::Error) -> Verdict {

@@ -16,7 +16,7 @@ use std::path::Path;
 use common::system::{System, digest_of, is_immutable, note, set_immutable};
 use common::{Run, is_root, object, seal};
 use ostree_seal::signing::PrivateKey;
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 const IMAGE: &str = ".ostree.cfs";
 const NOTE: &str = ".ostree.seal";
@@ -185,7 +185,7 @@ fn refuses_unsigned_commit() {
     let system = System::new();
     system.commit("1", &system.policy(""));
     system.deploy_tree();
-    assert_refused(&system, &[], &["nothing speaks for"]);
+    assert_refused(&system, &[], &["no accepted signature covers"]);
 }
 
 #[test]

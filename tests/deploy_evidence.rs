@@ -13,7 +13,7 @@ use std::fs;
 use common::is_root;
 use common::system::{System, note};
 use ostree_seal::signing::PrivateKey;
-use ostree_seal_root::note::Statement;
+use ostree_seal_trust::note::Statement;
 
 const NOTE: &str = ".ostree.seal";
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use common::system::{System, digest_of, is_immutable, set_immutable};
 use common::{Run, is_root, object, repo_arg, run};
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 /// All calls by which `deploy` changes a disk. Calls that open files are apart, since most of them only read.
 const CHANGING: &str = "trace=write,writev,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,symlink,\

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ostree_seal_root::commit;
+use ostree_seal_trust::commit;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(signatures) = commit::signatures(bytes) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ostree_seal_root::policy::{KeyFile, Policy, PolicyFiles};
+use ostree_seal_trust::policy::{KeyFile, Policy, PolicyFiles};
 
 fuzz_target!(|input: (&[u8], Vec<&[u8]>, Vec<&[u8]>)| {
     let (conf, trusted, revoked) = input;

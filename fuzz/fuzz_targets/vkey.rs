@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::vkey::Vkey;
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(key) = Vkey::parse(bytes) {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::cmdline::CmdlineError;
-use crate::deployment::DeploymentError;
-use crate::prepare_root_conf::ConfError;
-use crate::refusal::Refusal;
+use crate::check::error::CheckError;
+use crate::find::cmdline::CmdlineError;
+use crate::find::deployment::DeploymentError;
+use crate::layout::prepare_root_conf::ConfError;
 
 /// Why the program ends without a new root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub enum BootError {
     /// There is no such deployment, or no image in it.
     Deployment(DeploymentError),
     /// There is no policy to check an image by, or the image has no digest: a refusal whose sentence names the file.
-    Unchecked(Box<Refusal>),
+    Unchecked(Box<CheckError>),
     /// The image of this path did not pass the check.
-    Check(String, Box<Refusal>),
+    Check(String, Box<CheckError>),
     /// The image of this path can't be read: the disk fails, or gives other bytes than fs-verity has measured.
     Unreadable(String),
     /// The kernel can't do what is needed.
@@ -79,8 +79,13 @@ impl BootError {
     }
 
     /// A refusal whose sentence names the file.
-    pub fn unchecked(refusal: Refusal) -> Self {
-        Self::Unchecked(Box::new(refusal))
+    pub fn unchecked(error: CheckError) -> Self {
+        Self::Unchecked(Box::new(error))
+    }
+
+    /// A no to the image of this path.
+    pub fn check(path: &str, error: impl Into<CheckError>) -> Self {
+        Self::Check(path.to_owned(), Box::new(error.into()))
     }
 
     /// A word for programs.

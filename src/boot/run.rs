@@ -3,27 +3,28 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use ostree_seal_trust::check::Report;
+use ostree_seal_trust::policy::{Policy, SealedPolicy, Unsealed};
 use rustix::fs::{CWD, Mode, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::process::umask;
 
-use crate::booted::{self, Entry, Value};
-use crate::check::Report;
-use crate::cmdline::{self, BootTarget};
-use crate::deployment::{self, DeploymentError, OBJECTS};
+use crate::check;
+use crate::check::verity;
 use crate::error::{BootError, Doing};
-use crate::evidence::{ReadError, read_file};
-use crate::fields::Fields;
-use crate::found::Found;
-use crate::journal::{Journal, Kind, one_line};
+use crate::find::Found;
+use crate::find::cmdline::{self, BootTarget};
+use crate::find::deployment::{self, DeploymentError, OBJECTS};
 use crate::layout::NewRoot;
+use crate::layout::prepare_root_conf::{self, Layout, RootMode};
+use crate::mount::namespace::{Outside, attach, clone_tree};
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
-use crate::namespace::{Outside, attach, clone_tree};
-use crate::policy::{Policy, SealedPolicy, Unsealed};
-use crate::prepare_root_conf::{self, Layout, RootMode};
-use crate::run_files::RunFiles;
-use crate::state::State;
-use crate::verity;
+use crate::read::{ReadError, read_file};
+use crate::tell::booted::{self, Entry, Value};
+use crate::tell::fields::Fields;
+use crate::tell::journal::{Journal, Kind, one_line};
+use crate::tell::run_files::RunFiles;
+use crate::tell::state::State;
 
 /// The policy's directory in the initramfs.
 const POLICY: &str = "usr/lib/ostree-seal";
@@ -103,7 +104,7 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
     let bytes = read_optional(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
     let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
     let target = cmdline::parse(&text)?;
-    let policy = Policy::load(&root.join(POLICY)).map_err(BootError::unchecked)?;
+    let policy = check::policy::load(&root.join(POLICY)).map_err(BootError::unchecked)?;
     let mut files = Vec::new();
     for name in prepare_root_conf::PLACES {
         let path = root.join(name);
@@ -136,7 +137,7 @@ fn build(
     let place = Place { sysroot: outside.sysroot(), layout: &orders.layout };
     let mut mounted = match &orders.policy {
         Policy::Sealed(policy) => sealed(&place, &found, policy, files, state)?,
-        Policy::Unsealed(leave) => unsealed(&place, &found, leave, files, state)?,
+        Policy::Unsealed(policy) => unsealed(&place, &found, policy, files, state)?,
     };
     mounted.lay_out(&place, &found, files)?;
     mounted.tell(&found, files)?;
@@ -174,7 +175,7 @@ fn sealed(
     mut state: State,
 ) -> Result<Mounted, BootError> {
     let path = found.deployment.image_path();
-    let image = found.verify(policy)?;
+    let image = check::verify(found, policy)?;
     state.take_report(image.report(), policy);
     state.steps.end("check");
     let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
@@ -185,7 +186,7 @@ fn sealed(
     let booted = vec![
         Entry::boolean("composefs", true),
         Entry::boolean("composefs.verity", true),
-        Entry::text("composefs.signed", policy.path().with_file_name("trusted.d").to_string_lossy()),
+        Entry::text("composefs.signed", beside(policy.path(), "trusted.d")),
     ];
     state.sealed = true;
     state.method = Some(overlay.method);
@@ -195,11 +196,11 @@ fn sealed(
 fn unsealed(
     place: &Place<'_>,
     found: &Found,
-    leave: &Unsealed,
+    unsealed: &Unsealed,
     files: &mut RunFiles,
     mut state: State,
 ) -> Result<Mounted, BootError> {
-    state.policy = leave.path().display().to_string();
+    state.policy = unsealed.path().to_owned();
     state.commit = Some(found.deployment.commit.to_string());
     let path = found.deployment.image_path();
     let image = match found.deployment.open_image() {
@@ -209,7 +210,7 @@ fn unsealed(
     };
     state.digest =
         image.as_ref().and_then(|image| verity::measure(image).ok()).map(|digest| digest.to_string());
-    let (tree, booted) = match image.map(|image| UnverifiedImage::new(image, leave)) {
+    let (tree, booted) = match image.map(|image| UnverifiedImage::new(image, unsealed)) {
         Some(image) => {
             let Overlay { mount, method } =
                 place.with_layers(found, files, |layers| mount::mount_unverified(&image, &path, layers))?;
@@ -335,13 +336,18 @@ fn transient_etc(files: &mut RunFiles) -> Result<Changes, BootError> {
     })
 }
 
+/// The path of a file beside another one.
+fn beside(path: &str, name: &str) -> String {
+    Path::new(path).with_file_name(name).display().to_string()
+}
+
 fn parent(path: &Path) -> String {
     path.parent().unwrap_or(path).display().to_string()
 }
 
 impl State {
     fn take_report(&mut self, report: &Report, policy: &SealedPolicy) {
-        self.policy = policy.path().display().to_string();
+        self.policy = policy.path().to_owned();
         self.digest = Some(report.found.to_string());
         self.commit = report.commit.map(|commit| commit.to_string());
         self.product = report.product.as_ref().map(ToString::to_string);

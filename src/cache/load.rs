@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::build::{Builder, checksum};

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use proptest::prelude::{any, prop, prop_assert, proptest};
 use tempfile::TempDir;
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};

@@ -2,9 +2,9 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::names::{CommitId, Product};
-use ostree_seal_root::note::Statement;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::names::{CommitId, Product};
+use ostree_seal_trust::note::Statement;
 
 use super::commit::CommitArgs;
 use super::progress::ObjectBar;

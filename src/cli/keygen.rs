@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use base64ct::{Base64, Encoding as _};
 use clap::Args;
 use fn_error_context::context;
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::vkey::Vkey;
 
 use super::print_line;
 use crate::seal::decode_public_key;

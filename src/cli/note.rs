@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
-use ostree_seal_root::note::{Note, Statement};
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::note::{Note, Statement};
+use ostree_seal_trust::vkey::Vkey;
 
 use super::bindings::{BindingArgs, commit_id};
 use super::commit::CommitArgs;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use serde::Serialize;
 
 use super::bindings::BindingArgs;

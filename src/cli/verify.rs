@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueHint};
-use ostree_seal_root::check::Report;
-use ostree_seal_root::policy::{Policy, SealedPolicy};
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::policy::load;
+use ostree_seal_trust::check::Report;
+use ostree_seal_trust::policy::{Policy, SealedPolicy};
+use ostree_seal_trust::refusal::Refusal;
 use serde::Serialize;
+use subject::{Examined, Measurement, examine_deployment, examine_image, examine_repo};
 
 use super::{Refused, print_json, print_line};
-use subject::{Examined, Measurement, examine_deployment, examine_image, examine_repo};
 
 mod subject; // what is verified: a commit, an image file, a deployment
 
@@ -34,7 +36,7 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     subject: SubjectArgs,
 
-    /// The note for --image; without it, nothing speaks for the image
+    /// The note for --image; without it, no signature covers the image
     #[arg(long, value_name = "FILE", requires = "image", conflicts_with_all = ["repo", "deployment"])]
     note: Option<PathBuf>,
 
@@ -101,7 +103,7 @@ struct Skipped {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
-    let policy = match Policy::load(&args.trust) {
+    let policy = match load(&args.trust) {
         Ok(policy) => policy,
         Err(refusal) => return finish(args, &Output::empty(), Some(refusal.to_string())),
     };
@@ -120,7 +122,7 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
 }
 
 /// The outer error is for what couldn't be done, the inner one for what is refused before there is anything to examine.
-fn examine(args: &VerifyArgs, policy: &SealedPolicy) -> anyhow::Result<Result<Examined, Refusal>> {
+fn examine(args: &VerifyArgs, policy: &SealedPolicy) -> anyhow::Result<Result<Examined, CheckError>> {
     match (&args.subject.repo, &args.rev, &args.subject.image, &args.subject.deployment) {
         (Some(repo), Some(rev), None, None) => examine_repo((repo, rev), args.threads, policy),
         (None, None, Some(image), None) => examine_image(image, args.note.as_deref(), policy),
@@ -205,6 +207,6 @@ impl Output {
     }
 }
 
-fn skipped_key(key: &ostree_seal_root::policy::SkippedKey) -> Skipped {
-    Skipped { name: Some(key.path.display().to_string()), reason: key.reason.to_string() }
+fn skipped_key(key: &ostree_seal_trust::policy::SkippedKey) -> Skipped {
+    Skipped { name: Some(key.path.clone()), reason: key.reason.to_string() }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use ostree_seal_root::deployment::IMAGE_NAME;
-use ostree_seal_root::verity::{self, EnableError, MeasureError};
+use ostree_seal_root::check::verity::{self, EnableError, MeasureError};
+use ostree_seal_root::find::deployment::IMAGE_NAME;
 use rustix::fs::{self, AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use fn_error_context::context;
-use ostree_seal_root::deployment::IMAGE_NAME;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::verity;
+use ostree_seal_root::check::verity;
+use ostree_seal_root::find::deployment::IMAGE_NAME;
+use ostree_seal_trust::digest::Digest;
 
 use super::place::{self, Verity};
 use crate::erofs::{self, Versions};

@@ -11,12 +11,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use fn_error_context::context;
-use ostree_seal_root::check::Report;
-use ostree_seal_root::deployment::IMAGE_NAME;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::policy::SealedPolicy;
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::verity::EnableError;
+use ostree_seal_root::check::verity::EnableError;
+use ostree_seal_root::find::deployment::IMAGE_NAME;
+use ostree_seal_trust::check::Report;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::policy::SealedPolicy;
+use ostree_seal_trust::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -404,7 +404,7 @@ impl std::fmt::Debug for Request<'_> {
 #[cfg(test)]
 mod tests {
     use anyhow::Context as _;
-    use ostree_seal_root::verity::EnableError;
+    use ostree_seal_root::check::verity::EnableError;
     use rustix::io::Errno;
 
     use super::advise;

@@ -84,7 +84,7 @@ impl ObjectCache for Names {
 mod tests {
     use std::num::NonZeroUsize;
 
-    use ostree_seal_root::digest::Digest;
+    use ostree_seal_trust::digest::Digest;
 
     use super::{of_image, of_tree};
     use crate::erofs::{self, Versions};

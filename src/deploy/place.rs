@@ -9,11 +9,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use fn_error_context::context;
-use ostree_seal_root::deployment::IMAGE_NAME;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::NOTE_FILE;
-use ostree_seal_root::note::NOTE_MAX;
-use ostree_seal_root::verity::{self, MeasureError};
+use ostree_seal_root::check::verity::{self, MeasureError};
+use ostree_seal_root::find::deployment::IMAGE_NAME;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::NOTE_FILE;
+use ostree_seal_trust::note::NOTE_MAX;
 use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 

@@ -1,15 +1,16 @@
-//! What was signed for a deployment: the notes that may speak for it, and which of them the initramfs's check accepts.
+//! What was signed for a deployment: the notes that may count, and which of them the initramfs's check accepts.
 
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Result;
-use ostree_seal_root::check::{ComputedDigest, Report};
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::Evidence;
-use ostree_seal_root::names::CommitId;
-use ostree_seal_root::policy::{Kind, SealedPolicy};
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::check::evidence;
+use ostree_seal_trust::check::{self, Report};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::Evidence;
+use ostree_seal_trust::names::CommitId;
+use ostree_seal_trust::policy::{Kind, SealedPolicy};
+use ostree_seal_trust::refusal::Refusal;
 
 use super::place;
 use crate::convert::check_promise;
@@ -67,7 +68,7 @@ impl Accepted {
         let mut refusal = None;
         let mut accepted = Vec::new();
         for note in notes(places, policy)? {
-            let evidence = Evidence::with_note(note, objects.as_fd(), CommitId(commit.checksum.0), policy)?;
+            let evidence = evidence::with_note(note, objects.as_fd(), CommitId(commit.checksum.0), policy)?;
             match accept(evidence, commit, policy) {
                 Ok(signed) => accepted.push(signed),
                 Err(error) => refusal = refusal.or(Some(error)),
@@ -113,7 +114,7 @@ fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>
 /// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
 fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     let bytes = source.commit_bytes(&commit.checksum)?;
-    let parsed = ostree_seal_root::commit::Commit::parse(&bytes)?;
+    let parsed = ostree_seal_trust::commit::Commit::parse(&bytes)?;
     let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
     Ok(parent.map(|parent| Checksum(parent.0)))
 }
@@ -121,12 +122,12 @@ fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
 /// Asks the check about an image that can't exist, to learn which digest was signed, and then about an image of that
 /// digest: only so it looks at all there is.
 fn accept(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Signed> {
-    let digest = match ComputedDigest::new(Digest([0; 32])).examine(&evidence, policy).1 {
+    let digest = match check::examine(Digest([0; 32]), &evidence, policy).1 {
         Err(Refusal::OtherDigest { expected, .. }) => expected,
         Err(refusal) => return Err(refusal.into()),
-        Ok(()) => Digest([0; 32]),
+        Ok(_) => Digest([0; 32]),
     };
-    let (report, verdict) = ComputedDigest::new(digest).examine(&evidence, policy);
+    let (report, verdict) = check::examine(digest, &evidence, policy);
     verdict?;
     check_promise(commit, digest)?;
     Ok(Signed { evidence, report })

@@ -14,8 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::verity::{self, EnableError, Enabled, MeasureError};
+use ostree_seal_root::check::verity::{self, EnableError, Enabled, MeasureError};
+use ostree_seal_trust::digest::Digest;
 use rustix::fs::{self, Advice, AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 

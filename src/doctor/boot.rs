@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use ostree_seal_root::policy::{KeyFile, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason};
+use ostree_seal_trust::policy::{KeyFile, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason};
 
 use super::{Finding, Subject};
 use crate::initrd::content::{Initramfs, PROGRAM};
@@ -83,7 +83,7 @@ fn policy_findings(policy: &SealedPolicy) -> Vec<Finding> {
     let trusted = policy.trusted().len();
     let sentence = format!(
         "{}: sealed, {product}, index {} or higher, {} of {trusted} keys must sign",
-        policy.path().display(),
+        policy.path(),
         policy.minimum_index(),
         policy.threshold(),
     );
@@ -95,7 +95,7 @@ fn policy_findings(policy: &SealedPolicy) -> Vec<Finding> {
 }
 
 fn key_fix(key: &SkippedKey) -> String {
-    let name = key.path.file_name().unwrap_or_default().to_string_lossy();
+    let name = key.path.rsplit('/').next().unwrap_or_default();
     match key.reason {
         SkippedKeyReason::Revoked(_) => format!("rm trusted.d/{name}, since its key is in revoked.d"),
         SkippedKeyReason::Name => format!("mv trusted.d/{name} trusted.d/{name}.vkey, if it is a key"),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::{BufRead, Read};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::error::{DumpError, DumpErrorKind, Field};
 use super::escape::{BadEscape, hex, unescape};

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::format::{FS_VERITY_HASH_ALG_SHA256, OVL_METACOPY_VERSION, OvlMetacopy};
 use crate::tree::{Metadata, mode};

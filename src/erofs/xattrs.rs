@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
 

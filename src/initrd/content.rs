@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use flate2::bufread::GzDecoder;
 use fn_error_context::context;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::{policy, prepare_root_conf};
+use ostree_seal_root::layout::prepare_root_conf;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::policy;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::uki;

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use fn_error_context::context;
-use ostree_seal_root::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy, read_keys};
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::policy as files;
+use ostree_seal_trust::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy};
 
 use super::content::{self, Initramfs};
 use super::uki;
@@ -95,7 +96,7 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
 }
 
 fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {
-    let origin = Origin::Tree(files.path.clone(), why);
+    let origin = Origin::Tree(PathBuf::from(&files.path), why);
     (files, origin)
 }
 
@@ -164,12 +165,12 @@ fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trus
     match Policy::parse(files)? {
         Policy::Unsealed(unsealed) => {
             let why = format!("the initramfs {} holds no {}", initramfs.display(), content::PROGRAM);
-            Ok(Trust::Unsealed(Origin::Tree(unsealed.path().to_owned(), why)))
+            Ok(Trust::Unsealed(Origin::Tree(unsealed.path().into(), why)))
         }
         Policy::Sealed(policy) => Err(Refused(format!(
             "{} asks for a sealed boot, but the initramfs {} holds no {}, so nothing would be checked; make the \
              initramfs again with the dracut module `ostree-seal` and commit the tree again",
-            policy.path().display(),
+            policy.path(),
             initramfs.display(),
             content::PROGRAM,
         ))
@@ -192,22 +193,22 @@ fn require_start(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
 }
 
 /// What the program in the initramfs will read, as it will read it.
-fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, Refusal> {
+fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, CheckError> {
     let base = PathBuf::from(format!("{}:/{}", path.display(), content::POLICY_DIRECTORY));
     let policy = base.join("policy.conf");
     let Some(conf) = initramfs.policy.get("policy.conf") else {
-        return Err(Refusal::PolicyMissing { path: policy });
+        return Err(CheckError::PolicyMissing { path: policy });
     };
     let keys = |directory: &str| {
         let below = |(name, content): (&String, &Vec<u8>)| {
             let name = name.strip_prefix(directory)?.strip_prefix('/')?;
-            let path = base.join(directory).join(name);
+            let path = base.join(directory).join(name).display().to_string();
             (!name.contains('/')).then(|| KeyFile { path, content: Ok(content.clone()) })
         };
         initramfs.policy.iter().filter_map(below).collect()
     };
     Ok(PolicyFiles {
-        path: policy,
+        path: policy.display().to_string(),
         conf: conf.clone(),
         trusted: keys("trusted.d"),
         revoked: keys("revoked.d"),
@@ -216,7 +217,7 @@ fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, R
 
 /// What the tree has, put together as dracut does it for the initramfs: the administrator's `policy.conf` if there is
 /// one, and the keys of both directories.
-pub fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
+pub fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, CheckError> {
     let vendor = directory.join("usr/lib/ostree-seal");
     let admin = administrators(directory, "ostree-seal");
     let with_policy = |place: &Path| place.join("policy.conf").symlink_metadata().is_ok();
@@ -225,11 +226,11 @@ pub fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, Refusal> {
         (true, _) => (&admin, &vendor),
         (false, true) => (&vendor, &admin),
     };
-    let mut files = PolicyFiles::read(first)?;
-    for (keys, name) in [(&mut files.trusted, "trusted.d"), (&mut files.revoked, "revoked.d")] {
-        keys.extend(read_keys(&second.join(name))?);
+    let mut policy = files::read(first)?;
+    for (keys, name) in [(&mut policy.trusted, "trusted.d"), (&mut policy.revoked, "revoked.d")] {
+        keys.extend(files::read_keys(&second.join(name))?);
     }
-    Ok(Some(files))
+    Ok(Some(policy))
 }
 
 /// The administrator's directory of this name, as it was when the initramfs was made, if the tree has it.

@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::lanes::{BLOCK, HASH, hash_blocks, hash_messages};
 use super::{DESCRIPTOR, Hasher, descriptor};
@@ -166,7 +166,7 @@ mod tests {
     use std::fs::File;
     use std::io::{Seek as _, Write as _};
 
-    use ostree_seal_root::digest::Digest;
+    use ostree_seal_trust::digest::Digest;
     use proptest::prelude::{Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
     use super::{Batch, CAPACITY, ROOM};

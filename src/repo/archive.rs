@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use anyhow::{Context as _, bail, ensure};
 use flate2::bufread::DeflateDecoder;
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::checksum::Checksum;

@@ -1,6 +1,6 @@
 //! A commit object: where its tree begins and which image it promises. `(a{sv}aya(say)sstayay)`, GVariant.
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::checksum::Checksum;
 use super::dirtree::checksum;

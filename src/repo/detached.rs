@@ -9,9 +9,9 @@ use ostree::gio;
 use ostree::glib::variant::ToVariant as _;
 use ostree::glib::{Variant, VariantTy};
 use ostree::prelude::Cast as _;
-use ostree_seal_root::commit::{KEY_DIGEST, KEY_INDEX, KEY_NOTES, KEY_PRODUCT, KEY_SIGNATURES};
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::names::Product;
+use ostree_seal_trust::commit::{KEY_DIGEST, KEY_INDEX, KEY_NOTES, KEY_PRODUCT, KEY_SIGNATURES};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::names::Product;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 
 use super::checksum::Checksum;

@@ -5,8 +5,8 @@ use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::verity::{self, MeasureError};
+use ostree_seal_root::check::verity::{self, MeasureError};
+use ostree_seal_trust::digest::Digest;
 use rustix::fs::{AtFlags, Stat};
 use rustix::io::Errno;
 

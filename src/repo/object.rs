@@ -1,7 +1,7 @@
 //! What is known of a file object, whichever way its repository keeps it.
 
 use anyhow::ensure;
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::xattrs::Xattrs;
 use crate::tree::TARGET_MAX;

@@ -85,7 +85,7 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use ostree_seal_root::mount::{ImageMethod, LayersMethod, Method};
-    use ostree_seal_root::state::State;
+    use ostree_seal_root::tell::state::State;
 
     use super::Running;
 

@@ -8,7 +8,7 @@ use rustix::mount::{MountPropagationFlags, mount_change};
 /// `/sysroot` and `/boot` writable in it when it takes the sysroot's lock.
 #[context("entering a mount namespace of our own")]
 pub fn enter() -> Result<()> {
-    ostree_seal_root::namespace::unshare_mounts()?;
+    ostree_seal_root::mount::namespace::unshare_mounts()?;
     // Mounts of others keep coming in, ours don't go out.
     Ok(mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?)
 }

@@ -8,8 +8,7 @@ use std::hash::RandomState;
 use std::ops::Index;
 
 use hashbrown::HashTable;
-
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::error::TreeError;
 use super::limits::{INLINE_MAX, NAME_MAX, TARGET_MAX};

@@ -8,8 +8,8 @@ use ostree::gio;
 use ostree::glib;
 use ostree::glib::prelude::ToVariant as _;
 use ostree_seal::signing::PrivateKey;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::note::{Statement, signature_line};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::note::{Statement, signature_line};
 use tempfile::TempDir;
 
 use super::{Run, program, repo_arg, run, scratch, seal};

@@ -264,7 +264,7 @@ fn verify_says_no_and_why_in_text_and_json() {
     let verify = || shop.seal(&["verify", "--trust=trust", "--repo=repo", "os", "--json"]);
     let said = verify();
     let reason = said.json()["reason"].as_str().unwrap().to_owned();
-    assert!(reason.starts_with("nothing speaks for the image"), "{reason}");
+    assert!(reason.starts_with("no accepted signature covers the image"), "{reason}");
     assert_eq!(said.failed(3), format!("error: verifying: {reason}\n"));
     shop.seal(&["sign", "--repo=repo", "os", "--key=stranger.key"]).done();
     let output = verify().json();
@@ -396,18 +396,17 @@ fn no_output_of_any_command_has_the_private_key_in_it() {
 #[test]
 fn every_flipped_bit_of_an_image_is_refused() {
     use ostree_seal::merkle;
-    use ostree_seal_root::check::ComputedDigest;
-    use ostree_seal_root::digest::Digest;
+    use ostree_seal_trust::check;
+    use ostree_seal_trust::digest::Digest;
 
     let shop = Workshop::new();
     let digest: Digest = shop.seal(&["convert", "--repo=repo", "os", "image"]).done().trim().parse().unwrap();
     let mut image = fs::read(shop.path("image")).unwrap();
-    let statement = ostree_seal_root::note::Statement { image: digest, ..crate::fixture::statement() };
+    let statement = ostree_seal_trust::note::Statement { image: digest, ..crate::fixture::statement() };
     let key = crate::fixture::release();
     let evidence = crate::fixture::evidence(crate::fixture::note(&statement.to_string(), &[&key]));
     let policy = crate::fixture::trusting(&[&key]);
-    let accepts =
-        |image: &[u8]| ComputedDigest::new(merkle::digest(image)).examine(&evidence, &policy).1.is_ok();
+    let accepts = |image: &[u8]| check::examine(merkle::digest(image), &evidence, &policy).1.is_ok();
     assert!(accepts(&image));
     let bits = image.len() * 8;
     // 20,000 different bits, spread by a step that shares no factor with their number.

@@ -1,13 +1,13 @@
 use ostree::glib::variant::ToVariant as _;
-use ostree_seal_root::check::SkippedReason;
-use ostree_seal_root::commit::{self, Commit};
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::{CommitObject, Evidence, Subject};
-use ostree_seal_root::gvariant::GVariantError;
-use ostree_seal_root::names::CommitId;
-use ostree_seal_root::note::SIGNATURES_MAX;
-use ostree_seal_root::policy::Kind;
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_trust::check::SkippedReason;
+use ostree_seal_trust::commit::{self, Commit};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
+use ostree_seal_trust::gvariant::GVariantError;
+use ostree_seal_trust::names::CommitId;
+use ostree_seal_trust::note::SIGNATURES_MAX;
+use ostree_seal_trust::policy::Kind;
+use ostree_seal_trust::refusal::Refusal;
 
 use crate::fixture::{
     CONF, CommitMaker, IMAGE, Key, Trust, check, commit_evidence, detached, good_note, other, refusal,

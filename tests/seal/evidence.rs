@@ -3,11 +3,14 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use ostree_seal_root::evidence::{CommitObject, Evidence, Places, ReadError, Subject};
-use ostree_seal_root::names::CommitId;
-use ostree_seal_root::note::NOTE_MAX;
-use ostree_seal_root::policy::SealedPolicy;
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::evidence::{self, Places};
+use ostree_seal_root::read::ReadError;
+use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
+use ostree_seal_trust::names::CommitId;
+use ostree_seal_trust::note::NOTE_MAX;
+use ostree_seal_trust::policy::SealedPolicy;
+use ostree_seal_trust::refusal::Refusal;
 use rustix::io::Errno;
 
 use crate::fixture::{
@@ -45,17 +48,17 @@ impl Disk {
         }
     }
 
-    fn read(&self, commit: CommitId, policy: &SealedPolicy) -> Result<Evidence, Refusal> {
+    fn read(&self, commit: CommitId, policy: &SealedPolicy) -> Result<Evidence, CheckError> {
         let deployment = File::open(self.root.path().join("deployment")).unwrap();
         let objects = File::open(self.root.path().join("objects")).unwrap();
         let places = Places { deployment: deployment.as_fd(), objects: objects.as_fd() };
-        Evidence::read(places, commit, policy)
+        evidence::read(places, commit, policy)
     }
 }
 
-fn unreadable(result: Result<Evidence, Refusal>) -> ReadError {
+fn unreadable(result: Result<Evidence, CheckError>) -> ReadError {
     match result {
-        Err(Refusal::EvidenceUnreadable { error, .. }) => error,
+        Err(CheckError::EvidenceUnreadable { error, .. }) => error,
         other => panic!("{other:?}"),
     }
 }

@@ -1,17 +1,15 @@
-use std::path::PathBuf;
-
 use ed25519_dalek::{Signer as _, SigningKey};
 use ostree::glib::variant::ToVariant as _;
 use ostree::glib::{Variant, VariantDict};
-use ostree_seal_root::check::{ComputedDigest, Report};
-use ostree_seal_root::commit;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::{CommitObject, Evidence, Subject};
-use ostree_seal_root::names::CommitId;
-use ostree_seal_root::note::{Statement, signature_line};
-use ostree_seal_root::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy};
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::check::{self, Report};
+use ostree_seal_trust::commit;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
+use ostree_seal_trust::names::CommitId;
+use ostree_seal_trust::note::{Statement, signature_line};
+use ostree_seal_trust::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy};
+use ostree_seal_trust::refusal::Refusal;
+use ostree_seal_trust::vkey::Vkey;
 
 pub const IMAGE: Digest = Digest([0x1a; 32]);
 pub const COMMIT: CommitId = CommitId([0xc0; 32]);
@@ -39,7 +37,7 @@ impl Key {
     }
 
     fn file(&self, directory: &str) -> KeyFile {
-        let path = PathBuf::from(format!("{directory}/{}.vkey", self.vkey.id().name.replace('/', "-")));
+        let path = format!("{directory}/{}.vkey", self.vkey.id().name.replace('/', "-"));
         KeyFile { path, content: Ok(format!("{}\n", self.vkey).into_bytes()) }
     }
 }
@@ -121,8 +119,8 @@ pub fn evidence(note: impl Into<Vec<u8>>) -> Evidence {
 }
 
 pub fn check(evidence: &Evidence, policy: &SealedPolicy) -> Result<Report, Refusal> {
-    let (report, verdict) = ComputedDigest::new(IMAGE).examine(evidence, policy);
-    verdict.map(|()| report)
+    let (report, verdict) = check::examine(IMAGE, evidence, policy);
+    verdict.map(|_| report)
 }
 
 pub fn refusal(evidence: &Evidence, policy: &SealedPolicy) -> Refusal {

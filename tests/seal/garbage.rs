@@ -1,8 +1,8 @@
-use ostree_seal_root::commit::{self, Commit};
-use ostree_seal_root::evidence::{CommitObject, Evidence};
-use ostree_seal_root::note::{Note, Statement};
-use ostree_seal_root::policy::{Policy, PolicyFiles};
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_trust::commit::{self, Commit};
+use ostree_seal_trust::evidence::{CommitObject, Evidence};
+use ostree_seal_trust::note::{Note, Statement};
+use ostree_seal_trust::policy::{Policy, PolicyFiles};
+use ostree_seal_trust::vkey::Vkey;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::sample::Index;

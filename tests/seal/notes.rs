@@ -1,5 +1,5 @@
-use ostree_seal_root::note::{Note, Statement};
-use ostree_seal_root::vkey::{Vkey, VkeyError};
+use ostree_seal_trust::note::{Note, Statement};
+use ostree_seal_trust::vkey::{Vkey, VkeyError};
 use signed_note::{Note as TheirNote, StandardSigner, StandardVerifier, Verifier, VerifierList};
 
 use crate::fixture::{good_note, note, other, release, statement};
@@ -114,7 +114,7 @@ const SMALL_ORDER: [&str; 11] = [
 #[test]
 fn refuses_keys_of_small_order() {
     for hex in SMALL_ORDER {
-        let bytes: ostree_seal_root::digest::Digest = hex.parse().unwrap();
+        let bytes: ostree_seal_trust::digest::Digest = hex.parse().unwrap();
         assert_eq!(Vkey::new("example.com/weak", &bytes.0), Err(VkeyError::NotAKey), "{hex}");
     }
 }
@@ -140,7 +140,7 @@ fn refuses_signature_in_a_second_spelling() {
 #[test]
 fn refuses_signature_whose_point_has_small_order() {
     for hex in SMALL_ORDER {
-        let point: ostree_seal_root::digest::Digest = hex.parse().unwrap();
+        let point: ostree_seal_trust::digest::Digest = hex.parse().unwrap();
         let mut signature = [0; 64];
         signature[..32].copy_from_slice(&point.0);
         assert!(!release().vkey.signed(b"text", &signature), "{hex}");

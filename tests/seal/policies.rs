@@ -2,8 +2,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use ostree_seal_root::policy::{ConfError, Kind, Policy, SkippedKeyReason};
-use ostree_seal_root::refusal::Refusal;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::policy;
+use ostree_seal_trust::policy::{ConfError, Kind, Policy, SkippedKeyReason};
+use ostree_seal_trust::refusal::Refusal;
 
 use crate::fixture::{CONF, Key, Trust, other, release};
 
@@ -118,8 +120,8 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     directory
 }
 
-fn load(directory: &tempfile::TempDir) -> Result<Policy, Refusal> {
-    Policy::load(directory.path())
+fn load(directory: &tempfile::TempDir) -> Result<Policy, CheckError> {
+    policy::load(directory.path())
 }
 
 fn vkey(key: &Key) -> String {
@@ -142,7 +144,7 @@ fn reads_a_policy_directory() {
     let skipped: Vec<_> = policy
         .skipped()
         .iter()
-        .map(|key| (key.path.strip_prefix(directory.path()).unwrap(), key.reason.clone()))
+        .map(|key| (Path::new(&key.path).strip_prefix(directory.path()).unwrap(), key.reason.clone()))
         .collect();
     let expected = [
         (Path::new("revoked.d/README"), SkippedKeyReason::Name),
@@ -156,21 +158,28 @@ fn reads_a_policy_directory() {
 fn refuses_missing_policy() {
     let empty = directory(&[("trusted.d/a.vkey", &vkey(&release()))]);
     let path = empty.path().join("policy.conf");
-    assert_eq!(load(&empty).unwrap_err(), Refusal::PolicyMissing { path });
-    let nowhere = Policy::load(Path::new("/nonexistent/ostree-seal")).unwrap_err();
-    assert!(matches!(nowhere, Refusal::PolicyMissing { .. }), "{nowhere}");
+    assert_eq!(load(&empty).unwrap_err(), CheckError::PolicyMissing { path });
+    let nowhere = policy::load(Path::new("/nonexistent/ostree-seal")).unwrap_err();
+    assert!(matches!(nowhere, CheckError::PolicyMissing { .. }), "{nowhere}");
 }
 
 #[test]
 fn refuses_policy_without_keys() {
     let without = directory(&[("policy.conf", CONF)]);
     let refused = load(&without).unwrap_err();
-    assert!(matches!(refused, Refusal::TooFewKeys { threshold: 1, usable: 0, .. }), "{refused}");
+    assert!(
+        matches!(refused, CheckError::Refused(Refusal::TooFewKeys { threshold: 1, usable: 0, .. })),
+        "{refused}"
+    );
     let empty = directory(&[("policy.conf", CONF), ("trusted.d/a.vkey", "")]);
     let refused = load(&empty).unwrap_err();
-    let Refusal::TooFewKeys { skipped, .. } = &refused else { panic!("{refused}") };
+    let CheckError::Refused(Refusal::TooFewKeys { skipped, .. }) = &refused else { panic!("{refused}") };
     assert_eq!(skipped.len(), 1);
     assert!(refused.to_string().contains("a.vkey"), "{refused}");
+}
+
+fn not_understood(error: &CheckError) -> bool {
+    matches!(error, CheckError::Refused(Refusal::RevocationNotUnderstood { .. }))
 }
 
 #[test]
@@ -180,12 +189,12 @@ fn refuses_policy_whose_revocation_is_not_understood() {
         let files =
             [("policy.conf", CONF), ("trusted.d/a.vkey", trusted.as_str()), ("revoked.d/b.vkey", broken)];
         let refused = load(&directory(&files)).unwrap_err();
-        assert!(matches!(refused, Refusal::RevocationNotUnderstood { .. }), "{refused}");
+        assert!(not_understood(&refused), "{refused}");
     }
     let directory = directory(&[("policy.conf", CONF), ("trusted.d/a.vkey", &trusted)]);
     fs::create_dir(directory.path().join("revoked.d")).unwrap();
     symlink("gone.vkey", directory.path().join("revoked.d/link.vkey")).unwrap();
-    assert!(matches!(load(&directory).unwrap_err(), Refusal::RevocationNotUnderstood { .. }));
+    assert!(not_understood(&load(&directory).unwrap_err()));
 }
 
 #[test]
@@ -193,11 +202,11 @@ fn refuses_revocations_that_can_not_be_listed() {
     let directory =
         directory(&[("policy.conf", CONF), ("trusted.d/a.vkey", &vkey(&release())), ("revoked.d", "")]);
     let refused = load(&directory).unwrap_err();
-    assert!(matches!(refused, Refusal::PolicyUnreadable { .. }), "{refused}");
+    assert!(matches!(refused, CheckError::PolicyUnreadable { .. }), "{refused}");
     fs::remove_file(directory.path().join("revoked.d")).unwrap();
     symlink("gone", directory.path().join("revoked.d")).unwrap();
     let refused = load(&directory).unwrap_err();
-    assert!(matches!(refused, Refusal::PolicyUnreadable { .. }), "{refused}");
+    assert!(matches!(refused, CheckError::PolicyUnreadable { .. }), "{refused}");
 }
 
 #[test]
@@ -231,5 +240,5 @@ fn a_fifo_or_a_huge_file_among_the_keys_costs_itself_only() {
 fn refuses_huge_policy() {
     let huge = format!("{CONF}{}", "#\n".repeat(40_000));
     let directory = directory(&[("policy.conf", &huge), ("trusted.d/a.vkey", &vkey(&release()))]);
-    assert!(matches!(load(&directory).unwrap_err(), Refusal::PolicyUnreadable { .. }));
+    assert!(matches!(load(&directory).unwrap_err(), CheckError::PolicyUnreadable { .. }));
 }

@@ -7,13 +7,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use fn_error_context::context;
-use ostree_seal_root::check::{ComputedDigest, MeasuredImage, Report};
-use ostree_seal_root::deployment;
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::evidence::{Evidence, Places, Subject};
-use ostree_seal_root::policy::SealedPolicy;
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::verity::MeasureError;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_root::check::evidence::{self, Places};
+use ostree_seal_root::check::image::MeasuredImage;
+use ostree_seal_root::check::verity::MeasureError;
+use ostree_seal_root::find::deployment;
+use ostree_seal_trust::check::{self, Proof, Report};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::{Evidence, Subject};
+use ostree_seal_trust::policy::SealedPolicy;
+use ostree_seal_trust::refusal::Refusal;
 
 use super::super::bindings::commit_id;
 use super::super::commit::all_threads;
@@ -36,25 +39,20 @@ pub(super) enum Measurement {
 #[derive(Debug)]
 pub(super) struct Examined {
     pub(super) report: Report,
-    pub(super) verdict: Result<(), Refusal>,
+    pub(super) verdict: Result<Proof, Refusal>,
     pub(super) measurement: Measurement,
 }
 
-/// An image, or what there is of it.
-enum Image {
-    Measured(MeasuredImage),
-    Computed(Digest),
+/// An image, as far as the check looks at it.
+struct Image {
+    digest: Digest,
+    measurement: Measurement,
 }
 
 impl Image {
     fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> Examined {
-        let ((report, verdict), measurement) = match self {
-            Self::Measured(image) => (image.examine(evidence, policy), Measurement::Measured),
-            Self::Computed(digest) => {
-                (ComputedDigest::new(*digest).examine(evidence, policy), Measurement::Computed)
-            }
-        };
-        Examined { report, verdict, measurement }
+        let (report, verdict) = check::examine(self.digest, evidence, policy);
+        Examined { report, verdict, measurement: self.measurement }
     }
 }
 
@@ -64,12 +62,13 @@ pub(super) fn examine_repo(
     (repo, rev): (&Path, &str),
     threads: Option<NonZeroUsize>,
     policy: &SealedPolicy,
-) -> anyhow::Result<Result<Examined, Refusal>> {
+) -> anyhow::Result<Result<Examined, CheckError>> {
     let source = Source::open(repo)?;
     let commit = source.commit(rev)?;
     let threads = threads.unwrap_or_else(all_threads);
     let load = Load { threads, cache: &NoCache, progress: &mut ObjectBar::new() };
-    let image = Image::Computed(convert::digest(&source, &commit, load)?.0);
+    let image =
+        Image { digest: convert::digest(&source, &commit, load)?.0, measurement: Measurement::Computed };
     let (id, objects) = (commit_id(&commit)?, source.objects_of(&commit.checksum)?);
     let notes = source.notes(&commit.checksum)?;
     let mut candidates: Vec<Option<Vec<u8>>> =
@@ -80,7 +79,7 @@ pub(super) fn examine_repo(
     let mut first = None;
     for note in candidates {
         let examined =
-            Evidence::with_note(note, objects, id, policy).map(|evidence| image.examine(&evidence, policy));
+            evidence::with_note(note, objects, id, policy).map(|evidence| image.examine(&evidence, policy));
         if matches!(&examined, Ok(examined) if examined.verdict.is_ok()) {
             return Ok(examined);
         }
@@ -94,7 +93,7 @@ pub(super) fn examine_image(
     image: &Path,
     note: Option<&Path>,
     policy: &SealedPolicy,
-) -> anyhow::Result<Result<Examined, Refusal>> {
+) -> anyhow::Result<Result<Examined, CheckError>> {
     let file = File::open(image).with_context(|| format!("opening {}", image.display()))?;
     let note = match note {
         Some(path) => {
@@ -111,7 +110,7 @@ pub(super) fn examine_image(
 pub(super) fn examine_deployment(
     path: &Path,
     policy: &SealedPolicy,
-) -> anyhow::Result<Result<Examined, Refusal>> {
+) -> anyhow::Result<Result<Examined, CheckError>> {
     let path = path.canonicalize()?;
     let sysroot =
         path.ancestors().nth(5).context("it is not SYSROOT/ostree/deploy/OS/deploy/CHECKSUM.SERIAL")?;
@@ -121,20 +120,22 @@ pub(super) fn examine_deployment(
     let image = measure(found.open_image()?, &path.join(deployment::IMAGE_NAME))?;
     let objects = deployment::open_objects(&root)?;
     let places = Places { deployment: found.dir.as_fd(), objects: objects.as_fd() };
-    let evidence = Evidence::read(places, found.commit, policy);
+    let evidence = evidence::read(places, found.commit, policy);
     Ok(image.and_then(|image| evidence.map(|evidence| image.examine(&evidence, policy))))
 }
 
 /// The kernel's digest. Where the file has no fs-verity, the digest is computed, and the caller is told.
-fn measure(image: OwnedFd, path: &Path) -> anyhow::Result<Result<Image, Refusal>> {
+fn measure(image: OwnedFd, path: &Path) -> anyhow::Result<Result<Image, CheckError>> {
     let copy = image.try_clone().context("duplicating a descriptor")?;
     match MeasuredImage::measure(image, path) {
-        Ok(image) => Ok(Ok(Image::Measured(image))),
-        Err(Refusal::NotMeasured { error: MeasureError::NotEnabled | MeasureError::Unsupported, .. }) => {
+        Ok(image) => Ok(Ok(Image { digest: image.digest(), measurement: Measurement::Measured })),
+        Err(CheckError::NotMeasured {
+            error: MeasureError::NotEnabled | MeasureError::Unsupported, ..
+        }) => {
             let (digest, _) = FileHasher::new()
                 .digest_reader(File::from(copy))
                 .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
-            Ok(Ok(Image::Computed(digest)))
+            Ok(Ok(Image { digest, measurement: Measurement::Computed }))
         }
         Err(refusal) => Ok(Err(refusal)),
     }

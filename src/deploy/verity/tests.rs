@@ -6,8 +6,8 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::verity::{EnableError, MeasureError};
+use ostree_seal_root::check::verity::{EnableError, MeasureError};
+use ostree_seal_trust::digest::Digest;
 use rustix::io::Errno;
 
 use super::order::inode_order;

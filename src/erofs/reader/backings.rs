@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 
 use super::content;
 use super::error::{ReadError, Result};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ostree_seal_root::digest::Digest;
+use ostree_seal_trust::digest::Digest;
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use ostree_seal_root::prepare_root_conf::{PLACES, last_of};
+use ostree_seal_root::layout::prepare_root_conf::{PLACES, last_of};
 
 use super::{Bootable, administrators};
 use crate::refused::Refused;

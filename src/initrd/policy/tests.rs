@@ -1,10 +1,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use ostree_seal_root::digest::Digest;
-use ostree_seal_root::policy::SealedPolicy;
-use ostree_seal_root::refusal::Refusal;
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_root::check::error::CheckError;
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::policy::SealedPolicy;
+use ostree_seal_trust::vkey::Vkey;
 
 use super::{Bootable, Origin, Trust, bootable, bootable_staged, of_deployment};
 use crate::refused::Refused;
@@ -138,7 +138,7 @@ fn refuses_initramfs_without_policy() {
     let root = tree(&[("usr/lib/ostree-seal/policy.conf", SEALED)]);
     add_initramfs(root.path(), &[("usr/bin/ostree-seal-root", "program")]);
     let error = trust(root.path()).unwrap_err();
-    assert!(matches!(error.downcast_ref(), Some(Refusal::PolicyMissing { .. })), "{error:#}");
+    assert!(matches!(error.downcast_ref(), Some(CheckError::PolicyMissing { .. })), "{error:#}");
 }
 
 #[test]

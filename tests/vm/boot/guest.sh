@@ -175,7 +175,7 @@ refused refuses_image_that_is_a_character_device "a device"
 
 # The note.
 rm "$deployment/.ostree.seal"
-refused refuses_missing_note "nothing speaks for the image; the policy accepts: note"
+refused refuses_missing_note "no accepted signature covers the image; the policy accepts: note"
 while read -r note text; do
     cp "notes/$note" "$deployment/.ostree.seal"
     refused "refuses_note_$note" "$text"
@@ -207,7 +207,7 @@ refused refuses_another_product "example.com/large"
 write_policy "accept = commit" && cp detached/release "${commit}meta"
 boots a_signed_commit_is_evidence "cat /sysroot/usr/bin/victim" "GENUINE 42"
 write_policy "accept = commit"
-refused refuses_commit_without_signature "nothing speaks for the image; the policy accepts: commit"
+refused refuses_commit_without_signature "no accepted signature covers the image; the policy accepts: commit"
 for key in stranger revoked old; do
     write_policy "accept = commit" && cp detached/$key "${commit}meta"
     refused "refuses_commit_signed_by_$key" "0 of 1 trusted keys signed the commit"

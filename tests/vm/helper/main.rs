@@ -17,7 +17,7 @@ use std::os::unix::fs::FileExt;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use ostree_seal_root::verity::{self, Enabled};
+use ostree_seal_root::check::verity::{self, Enabled};
 
 mod replay;
 

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use base64ct::{Base64, Encoding};
 use dlmalloc::GlobalDlmalloc;
-use ostree_seal_root::verity;
-use ostree_seal_root::vkey::Vkey;
+use ostree_seal_root::check::verity;
+use ostree_seal_trust::vkey::Vkey;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read};
 use rustix::mount::{

@@ -33,7 +33,7 @@ withdrawn() {
     note "$update: $(grep -A1 withdrawn /tmp/status | tail -n 1)"
 }
 
-withdrawn unsigned test/unsigned 'nothing speaks for'
+withdrawn unsigned test/unsigned 'no accepted signature covers'
 withdrawn by_a_stranger test/stranger example.com/stranger
 withdrawn older test/older 'an index of 7 or more, the signature is for 6'
 withdrawn corrupted test/corrupted 'object .* is damaged'

@@ -11,11 +11,11 @@ runs_well
 same the_running_system_has_stayed_the_default 1 "$(version)"
 is_sealed 7
 commit=$(ostree rev-parse test/unsigned)
-succeeds the_gate_has_withdrawn_the_last_update sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep -F '$commit' | grep 'withdrawn.*nothing speaks for'"
+succeeds the_gate_has_withdrawn_the_last_update sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep -F '$commit' | grep 'withdrawn.*no accepted signature covers'"
 fails it_was_not_finalized "" sh -c "journalctl -b -1 -o cat -u ostree-finalize-staged.service | grep 'Finalizing staged'"
 same nothing_of_it_is_left "" "$(ls -d /ostree/deploy/debian/deploy/"$commit"* 2>/dev/null)"
 
-succeeds status_says_why_after_the_reboot sh -c "ostree-seal status | grep -A1 withdrawn | grep 'nothing speaks for'"
+succeeds status_says_why_after_the_reboot sh -c "ostree-seal status | grep -A1 withdrawn | grep 'no accepted signature covers'"
 succeeds good/is_pulled pull test/good
 succeeds better/is_pulled pull test/better
 

@@ -1,6 +1,9 @@
 //! The seal: a signed note (C2SP signed-note) with a text of four or five fixed lines. README.md, "Note".
 
-use std::fmt;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use base64ct::{Base64, Encoding};
 
@@ -84,7 +87,7 @@ impl<'a> Note<'a> {
         if bytes.len() > NOTE_MAX {
             return Err(NoteError::TooLarge(bytes.len()));
         }
-        let note = std::str::from_utf8(bytes).map_err(|error| NoteError::NotText(error.valid_up_to()))?;
+        let note = core::str::from_utf8(bytes).map_err(|error| NoteError::NotText(error.valid_up_to()))?;
         if let Some(at) = note.bytes().position(|byte| byte < b' ' && byte != b'\n') {
             return Err(NoteError::Control(at, bytes[at]));
         }
@@ -223,4 +226,4 @@ impl fmt::Display for NoteError {
     }
 }
 
-impl std::error::Error for NoteError {}
+impl core::error::Error for NoteError {}

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::os::fd::AsFd;
 
+use ostree_seal_trust::digest::Digest;
 use rustix::io::Errno;
 
-use crate::digest::Digest;
 use crate::sys;
 
 /// Why the kernel has no digest for a file, or none of ours.

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use crate::layout::prepare_root_conf::RootMode;
 use crate::mount::Method;
-use crate::prepare_root_conf::RootMode;
 
 /// How this root came to be. What is unknown is `null` in the file.
 #[derive(Debug, Clone, Default)]

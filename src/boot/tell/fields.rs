@@ -3,10 +3,12 @@
 
 use std::fmt::Display;
 
-use crate::cmdline::CmdlineError;
-use crate::deployment::DeploymentError;
+use ostree_seal_trust::refusal::Refusal;
+
+use crate::check::error::CheckError;
 use crate::error::BootError;
-use crate::refusal::Refusal;
+use crate::find::cmdline::CmdlineError;
+use crate::find::deployment::DeploymentError;
 
 /// The values of one sentence, as far as it has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,8 +57,8 @@ impl From<&BootError> for Fields {
         match error {
             BootError::Cmdline(error) => error.into(),
             BootError::Deployment(error) => error.into(),
-            BootError::Unchecked(refusal) => refusal.as_ref().into(),
-            BootError::Check(path, refusal) => Self::from(refusal.as_ref()).with_file(format!("/{path}")),
+            BootError::Unchecked(error) => error.as_ref().into(),
+            BootError::Check(path, error) => Self::from(error.as_ref()).with_file(format!("/{path}")),
             BootError::Unreadable(path) | BootError::NotAnImage(path) => Self::of_file(format!("/{path}")),
             BootError::NotEnforced(options) => Self::of("verity=require", options),
             BootError::Conf(path, error) => Self::of_file(path.display()).with_found(error),
@@ -99,20 +101,26 @@ impl From<&DeploymentError> for Fields {
     }
 }
 
+impl From<&CheckError> for Fields {
+    fn from(error: &CheckError) -> Self {
+        match error {
+            CheckError::PolicyMissing { path } => Self::of_file(path.display()).with_found("nothing"),
+            CheckError::PolicyUnreadable { path, error } => Self::of_file(path.display()).with_found(error),
+            CheckError::NotMeasured { path, error } => Self::of_file(path.display()).with_found(error),
+            CheckError::EvidenceUnreadable { name, error } => Self::of_file(name).with_found(error),
+            CheckError::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
 impl From<&Refusal> for Fields {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::PolicyMissing { path } => Self::of_file(path.display()).with_found("nothing"),
-            Refusal::PolicyUnreadable { path, error } => Self::of_file(path.display()).with_found(error),
-            Refusal::PolicyMalformed { path, error, .. } => Self::of_file(path.display()).with_found(error),
-            Refusal::RevocationNotUnderstood { file } => {
-                Self::of_file(file.path.display()).with_found(&file.reason)
-            }
+            Refusal::PolicyMalformed { path, error, .. } => Self::of_file(path).with_found(error),
+            Refusal::RevocationNotUnderstood { file } => Self::of_file(&file.path).with_found(&file.reason),
             Refusal::TooFewKeys { path, threshold, usable, .. } => {
-                Self::of(threshold, usable).with_file(path.display())
+                Self::of(threshold, usable).with_file(path)
             }
-            Refusal::NotMeasured { path, error } => Self::of_file(path.display()).with_found(error),
-            Refusal::EvidenceUnreadable { name, error } => Self::of_file(name).with_found(error),
             Refusal::NoEvidence { accepted } => Self::of(listed(accepted, ", "), "nothing"),
             Refusal::OtherCommit { note, subject } => Self::of(subject, note),
             Refusal::CommitNotItsName { name, found } => Self::of(name, found),
@@ -146,17 +154,18 @@ fn or_none<T: Display>(value: Option<&T>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ostree_seal_trust::digest::Digest;
+    use ostree_seal_trust::policy::Kind;
+    use ostree_seal_trust::refusal::Refusal;
+    use ostree_seal_trust::vkey::KeyId;
+
     use super::Fields;
-    use crate::digest::Digest;
     use crate::error::BootError;
-    use crate::policy::Kind;
-    use crate::refusal::Refusal;
-    use crate::vkey::KeyId;
 
     #[test]
     fn another_image_has_its_file_and_both_digests() {
         let refusal = Refusal::OtherDigest { expected: Digest([1; 32]), found: Digest([2; 32]) };
-        let error = BootError::Check("a/.ostree.cfs".to_owned(), Box::new(refusal));
+        let error = BootError::check("a/.ostree.cfs", refusal);
         let fields = Fields::from(&error);
         let expected = [
             ("OSTREE_SEAL_FILE", "/a/.ostree.cfs"),
@@ -169,15 +178,15 @@ mod tests {
     #[test]
     fn too_few_signatures_name_the_keys_that_were_tried() {
         let key = |name: &str| KeyId { name: name.to_owned(), hash: [0; 4] };
-        let error = BootError::Check(
-            "i".to_owned(),
-            Box::new(Refusal::NotEnoughKeys {
+        let error = BootError::check(
+            "i",
+            Refusal::NotEnoughKeys {
                 kind: Kind::Note,
                 threshold: 2,
                 counted: vec![key("a")],
                 skipped: vec![],
                 trusted: vec![key("a"), key("b")],
-            }),
+            },
         );
         let fields = Fields::from(&error);
         assert_eq!(fields.keys.as_deref(), Some("a+00000000 b+00000000"));

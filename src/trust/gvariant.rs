@@ -4,7 +4,10 @@
 //! Framing offsets are little-endian always. Numbers are in the writer's byte order, for which OSTree has no rule but
 //! the machine's; see [`Value::u64`].
 
-use std::fmt;
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
 
 /// Why bytes are not the GVariant that they should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +44,7 @@ pub enum GVariantError {
 
 /// A member of a tuple.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Member {
+pub enum Member {
     /// Of any size, aligned to this many bytes.
     Any(usize),
     /// Eight bytes, aligned to eight.
@@ -50,23 +53,24 @@ pub(crate) enum Member {
 
 /// `a{sv}`.
 #[derive(Debug, Clone)]
-pub(crate) struct Dictionary<'a>(Vec<(&'a str, &'a [u8])>);
+pub struct Dictionary<'a>(Vec<(&'a str, &'a [u8])>);
 
 /// A value with the key it was found under.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Value<'a> {
+pub struct Value<'a> {
     key: &'a str,
     kind: &'a [u8],
     bytes: &'a [u8],
 }
 
 impl<'a> Dictionary<'a> {
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
+    /// Reads a dictionary; which types its values have is not looked at.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         array(bytes, 8)?.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
     }
 
     /// The value of a key. GVariant allows a key twice and readers differ on which one counts, so that is an error.
-    pub(crate) fn get(&self, key: &str) -> Result<Option<Value<'a>>, GVariantError> {
+    pub fn get(&self, key: &str) -> Result<Option<Value<'a>>, GVariantError> {
         let mut found = self.0.iter().filter(|(name, _)| *name == key);
         let Some((key, variant)) = found.next() else { return Ok(None) };
         if found.next().is_some() {
@@ -79,24 +83,24 @@ impl<'a> Dictionary<'a> {
 
 impl<'a> Value<'a> {
     /// `ay`.
-    pub(crate) fn bytes(self) -> Result<&'a [u8], GVariantError> {
+    pub fn bytes(self) -> Result<&'a [u8], GVariantError> {
         self.of_type("ay").map(|value| value.bytes)
     }
 
     /// `s`.
-    pub(crate) fn text(self) -> Result<&'a str, GVariantError> {
+    pub fn text(self) -> Result<&'a str, GVariantError> {
         text(self.of_type("s")?.bytes)
     }
 
     /// `t`, little-endian: what GLib writes on every machine that OSTree systems are built on today.
-    pub(crate) fn u64(self) -> Result<u64, GVariantError> {
+    pub fn u64(self) -> Result<u64, GVariantError> {
         let bytes = self.of_type("t")?.bytes;
         let wrong = |_| GVariantError::Size { key: self.key.to_owned(), expected: 8, found: bytes.len() };
         <[u8; 8]>::try_from(bytes).map(u64::from_le_bytes).map_err(wrong)
     }
 
     /// `aay`.
-    pub(crate) fn byte_arrays(self) -> Result<Vec<&'a [u8]>, GVariantError> {
+    pub fn byte_arrays(self) -> Result<Vec<&'a [u8]>, GVariantError> {
         array(self.of_type("aay")?.bytes, 1)
     }
 
@@ -116,7 +120,7 @@ fn entry(bytes: &[u8]) -> Result<(&str, &[u8]), GVariantError> {
 }
 
 /// The elements of an array whose elements differ in size.
-pub(crate) fn array(bytes: &[u8], alignment: usize) -> Result<Vec<&[u8]>, GVariantError> {
+pub fn array(bytes: &[u8], alignment: usize) -> Result<Vec<&[u8]>, GVariantError> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
@@ -139,7 +143,7 @@ pub(crate) fn array(bytes: &[u8], alignment: usize) -> Result<Vec<&[u8]>, GVaria
 }
 
 /// The members of a tuple whose last member is of any size.
-pub(crate) fn tuple<const N: usize>(bytes: &[u8], members: [Member; N]) -> Result<[&[u8]; N], GVariantError> {
+pub fn tuple<const N: usize>(bytes: &[u8], members: [Member; N]) -> Result<[&[u8]; N], GVariantError> {
     let width = offset_width(bytes.len());
     let framed = members.iter().filter(|member| matches!(member, Member::Any(_))).count().saturating_sub(1);
     let table = bytes.len().checked_sub(framed * width).ok_or(GVariantError::Offset)?;
@@ -200,9 +204,9 @@ fn read_offset(bytes: &[u8], at: usize, width: usize) -> Result<usize, GVariantE
 }
 
 /// `s`.
-pub(crate) fn text(bytes: &[u8]) -> Result<&str, GVariantError> {
+pub fn text(bytes: &[u8]) -> Result<&str, GVariantError> {
     match bytes.split_last() {
-        Some((0, text)) if !text.contains(&0) => std::str::from_utf8(text).map_err(|_| GVariantError::Text),
+        Some((0, text)) if !text.contains(&0) => core::str::from_utf8(text).map_err(|_| GVariantError::Text),
         _ => Err(GVariantError::Text),
     }
 }
@@ -225,4 +229,4 @@ impl fmt::Display for GVariantError {
     }
 }
 
-impl std::error::Error for GVariantError {}
+impl core::error::Error for GVariantError {}

@@ -1,6 +1,9 @@
 //! Verifier keys: `NAME+HASH+BASE64`, the text form of a public key in C2SP's signed-note format.
 
-use std::fmt;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec;
+use core::fmt;
 
 use base64ct::{Base64, Encoding};
 use ed25519_dalek::VerifyingKey;
@@ -56,7 +59,7 @@ pub enum VkeyError {
 impl Vkey {
     /// Reads `NAME+HASH+BASE64`, with or without one newline at the end.
     pub fn parse(text: &[u8]) -> Result<Self, VkeyError> {
-        let text = std::str::from_utf8(text).map_err(|_| VkeyError::Shape)?;
+        let text = core::str::from_utf8(text).map_err(|_| VkeyError::Shape)?;
         let line = text.strip_suffix('\n').unwrap_or(text);
         let mut parts = line.splitn(3, '+');
         let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
@@ -162,4 +165,4 @@ impl fmt::Display for VkeyError {
     }
 }
 
-impl std::error::Error for VkeyError {}
+impl core::error::Error for VkeyError {}

@@ -120,11 +120,11 @@ impl fmt::Debug for Value {
 
 #[cfg(test)]
 mod tests {
+    use ostree_seal_trust::gvariant::Dictionary;
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
     use super::{Entry, Value, serialize};
-    use crate::gvariant::Dictionary;
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()

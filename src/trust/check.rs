@@ -1,8 +1,8 @@
-//! The check: an image and what speaks for it, against the policy.
+//! The check: an image and its evidence, against the policy.
 
-use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::commit::{self, Commit};
 use crate::digest::Digest;
@@ -11,31 +11,16 @@ use crate::names::{CommitId, Product};
 use crate::note::{Note, SIGNATURES_MAX, Statement, shortened};
 use crate::policy::{Kind, SealedPolicy};
 use crate::refusal::Refusal;
-use crate::verity;
 use crate::vkey::KeyId;
 
-use tally::Tally;
+use crate::tally::Tally;
 
-mod tally; // which trusted keys signed
-
-/// An open image with the digest that the kernel enforces on it. Not yet checked against anything.
-#[derive(Debug)]
-pub struct MeasuredImage {
-    image: OwnedFd,
-    digest: Digest,
-}
-
-/// An open image that passed the check. Nothing else makes one, and nothing else can be mounted as a sealed root.
-#[derive(Debug)]
-pub struct VerifiedImage {
-    image: OwnedFd,
+/// That an image of one digest passed the check. Nothing but [`examine`] makes one. It holds no image: who mounts one ties
+/// it to the open file whose digest the kernel enforces.
+#[derive(Debug, Clone)]
+pub struct Proof {
     report: Report,
 }
-
-/// A digest that a program computed, as on a build host. It can be checked and never mounted: what was read once
-/// may be different when it is read again.
-#[derive(Debug, Clone, Copy)]
-pub struct ComputedDigest(Digest);
 
 /// What a check found out, whether it said yes or no.
 #[derive(Debug, Clone)]
@@ -80,59 +65,24 @@ pub enum SkippedReason {
     Malformed,
 }
 
-impl MeasuredImage {
-    /// Measures an open image. The path is for the error only; nothing is opened.
-    pub fn measure(image: OwnedFd, path: &Path) -> Result<Self, Refusal> {
-        match verity::measure(&image) {
-            Ok(digest) => Ok(Self { image, digest }),
-            Err(error) => Err(Refusal::NotMeasured { path: path.to_owned(), error }),
-        }
-    }
-
-    /// The digest that the kernel enforces.
+impl Proof {
+    /// The digest that was checked.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.report.found
     }
 
-    /// What the check finds out, and its verdict, of an image that isn't going to be mounted.
-    pub fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
-        examine(self.digest, evidence, policy)
-    }
-
-    /// Gives the image back as one that may be mounted, or says why not.
-    pub fn verify(self, evidence: &Evidence, policy: &SealedPolicy) -> Result<VerifiedImage, Refusal> {
-        let (report, verdict) = examine(self.digest, evidence, policy);
-        verdict.map(|()| VerifiedImage { image: self.image, report })
-    }
-}
-
-impl VerifiedImage {
     /// What the check found out.
     pub fn report(&self) -> &Report {
         &self.report
     }
 }
 
-impl AsFd for VerifiedImage {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.image.as_fd()
-    }
-}
-
-impl ComputedDigest {
-    /// A digest that was computed in user space.
-    pub fn new(digest: Digest) -> Self {
-        Self(digest)
-    }
-
-    /// The initramfs's check of this digest: what it found out, and its verdict.
-    pub fn examine(self, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
-        examine(self.0, evidence, policy)
-    }
-}
-
-/// The whole check, and what it found out on the way.
-fn examine(found: Digest, evidence: &Evidence, policy: &SealedPolicy) -> (Report, Result<(), Refusal>) {
+/// The whole check of an image with this digest, and what it found out on the way.
+pub fn examine(
+    found: Digest,
+    evidence: &Evidence,
+    policy: &SealedPolicy,
+) -> (Report, Result<Proof, Refusal>) {
     let mut report = Report {
         found,
         expected: None,
@@ -144,6 +94,7 @@ fn examine(found: Digest, evidence: &Evidence, policy: &SealedPolicy) -> (Report
         skipped: Vec::new(),
     };
     let verdict = decide(&mut report, evidence, policy);
+    let verdict = verdict.map(|()| Proof { report: report.clone() });
     (report, verdict)
 }
 

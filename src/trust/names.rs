@@ -1,7 +1,9 @@
 //! The name of a product and the id of a commit: small texts with one spelling each.
 
-use std::fmt;
-use std::str::FromStr;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
 
 use crate::digest::{Digest, ParseDigestError};
 
@@ -50,7 +52,7 @@ impl fmt::Display for ProductError {
     }
 }
 
-impl std::error::Error for ProductError {}
+impl core::error::Error for ProductError {}
 
 /// Exactly 64 lower-case hex digits, as for [`Digest`].
 impl FromStr for CommitId {

@@ -1,7 +1,11 @@
 //! `policy.conf`: an INI file that is understood whole or not at all.
 
-use std::fmt;
-use std::str::FromStr;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
 
 use crate::names::{Product, ProductError};
 use crate::note::{SIGNATURES_MAX, parse_index, shortened};
@@ -68,7 +72,7 @@ struct Raw {
 impl Conf {
     /// Reads the file; an error comes with the number of its line, or 0 for the file as a whole.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, (usize, ConfError)> {
-        let text = std::str::from_utf8(bytes).map_err(|_| (0, ConfError::NotText))?;
+        let text = core::str::from_utf8(bytes).map_err(|_| (0, ConfError::NotText))?;
         let mut raw = None;
         for (line, number) in text.split('\n').zip(1..) {
             parse_line(line, &mut raw).map_err(|error| (number, error))?;
@@ -215,4 +219,4 @@ impl fmt::Display for ConfError {
     }
 }
 
-impl std::error::Error for ConfError {}
+impl core::error::Error for ConfError {}

@@ -1,4 +1,7 @@
-//! A commit object and its detached metadata, as far as they speak for an image. README.md, "Signed commit".
+//! A commit object and its detached metadata, as far as they say something of an image. README.md, "Signed commit".
+
+use alloc::borrow::ToOwned as _;
+use alloc::vec::Vec;
 
 use sha2::{Digest as _, Sha256};
 

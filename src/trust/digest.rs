@@ -1,7 +1,7 @@
 //! The fs-verity digest of a file: SHA-256, 4096-byte blocks, no salt (`Documentation/filesystems/fsverity.rst`).
 
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 /// An fs-verity digest: SHA-256 over the descriptor of a Merkle tree with 4096-byte blocks and no salt.
 ///
@@ -75,10 +75,12 @@ impl fmt::Display for ParseDigestError {
     }
 }
 
-impl std::error::Error for ParseDigestError {}
+impl core::error::Error for ParseDigestError {}
 
 #[cfg(test)]
 mod tests {
+    use std::string::ToString as _;
+
     use super::{Digest, ParseDigestError};
 
     const EMPTY_FILE: &str = "3d248ca542a24fc62d1c43b916eae5016878e2533c88238480b26128a1f1af95";
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn refuses_digest_with_sign_or_space() {
-        let signed = format!("+{}", &EMPTY_FILE[1..]);
+        let signed = std::format!("+{}", &EMPTY_FILE[1..]);
         assert_eq!(signed.parse::<Digest>(), Err(ParseDigestError::NotLowerHex(0)));
     }
 }

@@ -1,38 +1,25 @@
 //! Every reason to say no, each one sentence: where, what was expected, what was found, what to do next. Who prints
 //! it puts the image's path before it.
 
-use std::fmt;
-use std::path::PathBuf;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::check::SkippedSignature;
 use crate::digest::Digest;
-use crate::evidence::ReadError;
 use crate::gvariant::GVariantError;
 use crate::names::{CommitId, Product};
 use crate::note::{NoteError, SIGNATURES_MAX};
 use crate::policy::{ConfError, Kind, SkippedKey};
-use crate::verity::MeasureError;
 use crate::vkey::KeyId;
 
 /// Why an image is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is no policy.
-    PolicyMissing {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// The policy or its directory of keys can't be read.
-    PolicyUnreadable {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why not.
-        error: String,
-    },
     /// The policy is not understood.
     PolicyMalformed {
         /// The file.
-        path: PathBuf,
+        path: String,
         /// The line, from 1; 0 if it is about no line.
         line: usize,
         /// What is wrong there.
@@ -46,7 +33,7 @@ pub enum Refusal {
     /// The policy asks for more keys than it has.
     TooFewKeys {
         /// The policy file.
-        path: PathBuf,
+        path: String,
         /// How many keys must sign.
         threshold: usize,
         /// How many different keys are there.
@@ -54,21 +41,7 @@ pub enum Refusal {
         /// The key files that don't count.
         skipped: Vec<SkippedKey>,
     },
-    /// The kernel has no fs-verity digest of the image.
-    NotMeasured {
-        /// The image.
-        path: PathBuf,
-        /// What the kernel said.
-        error: MeasureError,
-    },
-    /// A file with evidence is there and can't be read.
-    EvidenceUnreadable {
-        /// The file, relative to the deployment or to the repository's objects.
-        name: String,
-        /// Why not.
-        error: ReadError,
-    },
-    /// Nothing that the policy accepts speaks for the image.
+    /// No evidence of a kind that the policy accepts.
     NoEvidence {
         /// The kinds that the policy accepts.
         accepted: Vec<Kind>,
@@ -168,11 +141,9 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PolicyMissing { .. }
-            | Self::PolicyUnreadable { .. }
-            | Self::PolicyMalformed { .. }
-            | Self::RevocationNotUnderstood { .. }
-            | Self::TooFewKeys { .. } => self.about_policy(f),
+            Self::PolicyMalformed { .. } | Self::RevocationNotUnderstood { .. } | Self::TooFewKeys { .. } => {
+                self.about_policy(f)
+            }
             Self::CommitNotItsName { .. }
             | Self::CommitMalformed { .. }
             | Self::DetachedMalformed { .. }
@@ -190,24 +161,16 @@ impl fmt::Display for Refusal {
 impl Refusal {
     fn about_policy(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PolicyMissing { path } => {
-                let path = path.display();
-                write!(f, "there is no policy at {path}; install one and rebuild the initramfs")
-            }
-            Self::PolicyUnreadable { path, error } => {
-                write!(f, "the policy's {} can't be read: {error}", path.display())
-            }
             Self::PolicyMalformed { path, line: 0, error } => {
-                write!(f, "the policy {} is not understood: {error}", path.display())
+                write!(f, "the policy {} is not understood: {error}", path)
             }
             Self::PolicyMalformed { path, line, error } => {
-                write!(f, "the policy {} is not understood in line {line}: {error}", path.display())
+                write!(f, "the policy {} is not understood in line {line}: {error}", path)
             }
             Self::RevocationNotUnderstood { file } => {
                 write!(f, "a revoked key can't be told: {file}; put the key's .vkey file there")
             }
             Self::TooFewKeys { path, threshold, usable, skipped } => {
-                let path = path.display();
                 write!(f, "the policy {path} wants signatures of {threshold} keys and has {usable}")?;
                 write_list(f, " (skipped: ", skipped, ")")?;
                 write!(f, "; put more .vkey files into trusted.d beside it")
@@ -280,13 +243,8 @@ impl Refusal {
 
     fn about_image(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotMeasured { path, error } => {
-                write!(f, "the digest of {} can't be measured: {error}; ", path.display())?;
-                write!(f, "run ostree-seal deploy on a file system with fs-verity")
-            }
-            Self::EvidenceUnreadable { name, error } => write!(f, "{name} can't be read: {error}"),
             Self::NoEvidence { accepted } => {
-                write_list(f, "nothing speaks for the image; the policy accepts: ", accepted, "")?;
+                write_list(f, "no accepted signature covers the image; the policy accepts: ", accepted, "")?;
                 write!(f, "; sign the image, then run ostree-seal deploy")
             }
             Self::NoteMalformed(error) => write!(f, "the note is not understood: {error}; fetch it again"),
@@ -334,4 +292,4 @@ fn write_or_none<T: fmt::Display>(f: &mut fmt::Formatter<'_>, value: Option<&T>)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl core::error::Error for Refusal {}

@@ -1,10 +1,35 @@
 //! Which of the keys in `trusted.d` count.
 
-use std::path::Path;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
-use crate::policy::{KeyFile, PolicyFiles, SkippedKey, SkippedKeyReason};
+use super::files::{KeyFile, PolicyFiles};
 use crate::refusal::Refusal;
-use crate::vkey::{Vkey, VkeyError};
+use crate::vkey::{KeyId, Vkey, VkeyError};
+
+/// A key file that was found and doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedKey {
+    /// The file.
+    pub path: String,
+    /// Why its key doesn't count.
+    pub reason: SkippedKeyReason,
+}
+
+/// Why the key in a file doesn't count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SkippedKeyReason {
+    /// It could not be understood, or is of an unknown type.
+    NotUsable(VkeyError),
+    /// The file's name does not end in `.vkey`.
+    Name,
+    /// It could not be read.
+    NotReadable(String),
+    /// Its public bytes are in `revoked.d`.
+    Revoked(KeyId),
+}
 
 /// The keys, sorted out.
 #[derive(Debug)]
@@ -41,7 +66,7 @@ impl Keys {
         Ok(keys)
     }
 
-    fn trust(&mut self, path: &Path, key: Vkey) {
+    fn trust(&mut self, path: &str, key: Vkey) {
         if self.revoked.iter().any(|revoked| revoked.public_bytes() == key.public_bytes()) {
             self.skip(path, SkippedKeyReason::Revoked(key.id().clone()));
             self.revoked.push(key);
@@ -50,7 +75,7 @@ impl Keys {
         }
     }
 
-    fn skip(&mut self, path: &Path, reason: SkippedKeyReason) {
+    fn skip(&mut self, path: &str, reason: SkippedKeyReason) {
         self.skipped.push(SkippedKey { path: path.to_owned(), reason });
     }
 
@@ -64,16 +89,33 @@ impl Keys {
 }
 
 fn read_key(file: &KeyFile) -> Result<Vkey, SkippedKeyReason> {
-    if file.path.extension().is_none_or(|extension| extension != "vkey") {
+    if !file.is_named_vkey() {
         return Err(SkippedKeyReason::Name);
     }
     match &file.content {
         Ok(content) => Vkey::parse(content).map_err(SkippedKeyReason::NotUsable),
-        Err(error) => Err(SkippedKeyReason::NotReadable(error.to_string())),
+        Err(error) => Err(SkippedKeyReason::NotReadable(error.clone())),
     }
 }
 
 /// A key of unknown type can't count anyway; a file that isn't named `.vkey` is a readme or an editor's backup.
 fn may_be_skipped(reason: &SkippedKeyReason) -> bool {
     matches!(reason, SkippedKeyReason::Name | SkippedKeyReason::NotUsable(VkeyError::UnknownType(_)))
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl fmt::Display for SkippedKeyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUsable(error) => write!(f, "{error}"),
+            Self::Name => write!(f, "its name does not end in .vkey"),
+            Self::NotReadable(error) => write!(f, "{error}"),
+            Self::Revoked(key) => write!(f, "{key} is revoked"),
+        }
+    }
 }

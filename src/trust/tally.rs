@@ -1,5 +1,9 @@
 //! Which trusted keys signed a message, each counted once, and why the other signatures don't count.
 
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
 use crate::check::{Report, SkippedReason, SkippedSignature};
 use crate::note::NoteSignature;
 use crate::policy::{Kind, SealedPolicy};
@@ -7,19 +11,19 @@ use crate::refusal::Refusal;
 use crate::vkey::{KeyId, Vkey};
 
 /// The count of trusted keys that signed a message.
-pub(super) struct Tally<'a> {
+pub(crate) struct Tally<'a> {
     policy: &'a SealedPolicy,
     counted: Vec<&'a Vkey>,
     skipped: Vec<SkippedSignature>,
 }
 
 impl<'a> Tally<'a> {
-    pub(super) fn new(policy: &'a SealedPolicy) -> Self {
+    pub(crate) fn new(policy: &'a SealedPolicy) -> Self {
         Self { policy, counted: Vec::new(), skipped: Vec::new() }
     }
 
     /// A signature of a note, which names its key. One that names a trusted key must be that key's.
-    pub(super) fn add_named(&mut self, message: &[u8], signature: &NoteSignature<'_>) -> Result<(), Refusal> {
+    pub(crate) fn add_named(&mut self, message: &[u8], signature: &NoteSignature<'_>) -> Result<(), Refusal> {
         let name = signature.name.to_owned();
         let Some((hash, bytes)) = &signature.body else {
             self.skip(None, Some(name), SkippedReason::Malformed);
@@ -42,7 +46,7 @@ impl<'a> Tally<'a> {
     }
 
     /// A signature of a commit, which names no key: every key is tried.
-    pub(super) fn add_nameless(&mut self, message: &[u8], signature: &[u8]) {
+    pub(crate) fn add_nameless(&mut self, message: &[u8], signature: &[u8]) {
         let signed = |key: &&Vkey| key.signed(message, signature);
         if signature.len() != 64 {
             self.skip(None, None, SkippedReason::Malformed);
@@ -69,7 +73,7 @@ impl<'a> Tally<'a> {
         self.skipped.push(SkippedSignature { key: name, reason });
     }
 
-    pub(super) fn close(self, kind: Kind, report: &mut Report) -> Result<(), Refusal> {
+    pub(crate) fn close(self, kind: Kind, report: &mut Report) -> Result<(), Refusal> {
         report.counted = self.counted.iter().map(|key| key.id().clone()).collect();
         report.skipped = self.skipped;
         if self.counted.len() >= self.policy.threshold {

@@ -10,10 +10,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
 
-use crate::deployment::Deployment;
 use crate::error::{BootError, Doing};
+use crate::find::deployment::Deployment;
+use crate::mount::namespace::{attach, clone_tree};
 use crate::mount::{Changes, mount_changeable};
-use crate::namespace::{attach, clone_tree};
+
+pub mod prepare_root_conf; // how the root is laid out
 
 /// The new root while it is put together, in this thread's own mount namespace.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use ostree_seal_trust::policy::Unsealed;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -12,13 +13,14 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use crate::check::VerifiedImage;
-use crate::deployment::descriptor_path;
+use crate::check::image::VerifiedImage;
 use crate::error::{BootError, Doing, Missing};
-use crate::evidence::read_file;
-use crate::namespace::attach;
-use crate::policy::Unsealed;
+use crate::find::deployment::descriptor_path;
+use crate::mount::namespace::attach;
+use crate::read::read_file;
 use crate::sys;
+
+pub mod namespace; // where the root is put together, unseen until it is whole
 
 /// `struct lcfs_erofs_header_s`: magic and the flag which says that some file has an ACL.
 const COMPOSEFS_MAGIC: u32 = 0xd078_629a;
@@ -96,14 +98,14 @@ pub struct Overlay {
     pub method: Method,
 }
 
-/// An open image that nobody checked. It is another type than [`VerifiedImage`], and only leave from the policy makes
+/// An open image that nobody checked. It is another type than [`VerifiedImage`], and only permission from the policy makes
 /// one.
 #[derive(Debug)]
 pub struct UnverifiedImage(OwnedFd);
 
 impl UnverifiedImage {
     /// Takes an open image as it is.
-    pub fn new(image: OwnedFd, _leave: &Unsealed) -> Self {
+    pub fn new(image: OwnedFd, _permission: &Unsealed) -> Self {
         Self(image)
     }
 }

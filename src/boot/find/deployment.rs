@@ -5,11 +5,11 @@ use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+use ostree_seal_trust::names::CommitId;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlink};
 use rustix::io::Errno;
 
-use crate::evidence::read_limited;
-use crate::names::CommitId;
+use crate::read::read_limited;
 
 /// The image's name in a deployment.
 pub const IMAGE_NAME: &str = ".ostree.cfs";

@@ -1,20 +1,22 @@
 //! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. README.md, "Policy".
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use crate::names::Product;
 use crate::refusal::Refusal;
-use crate::vkey::{KeyId, Vkey, VkeyError};
+use crate::vkey::Vkey;
 
 use conf::{Conf, Mode};
 use keys::Keys;
 
 pub use conf::ConfError;
-pub use files::{FILE_MAX, KeyFile, PolicyFiles, read_keys};
+pub use files::{FILE_MAX, FILES_MAX, KeyFile, PolicyFiles};
+pub use keys::{SkippedKey, SkippedKeyReason};
 
 mod conf; // policy.conf
-mod files; // reading the directory
+mod files; // the directory's files, as bytes
 mod keys; // which keys count
 
 /// What is asked of the root: an image that trusted keys vouch for, or nothing. There is no third way and no switch
@@ -39,7 +41,7 @@ pub enum Kind {
 /// The demands of a sealed system. Only a policy file that was read whole and understood whole makes one.
 #[derive(Debug, Clone)]
 pub struct SealedPolicy {
-    pub(crate) path: PathBuf,
+    pub(crate) path: String,
     pub(crate) product: Option<Product>,
     pub(crate) accept: Vec<Kind>,
     pub(crate) threshold: usize,
@@ -52,37 +54,10 @@ pub struct SealedPolicy {
 /// Leave to mount without a check. Only a policy file that says `mode = unsealed` gives it.
 #[derive(Debug, Clone)]
 pub struct Unsealed {
-    path: PathBuf,
-}
-
-/// A key file that was found and doesn't count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedKey {
-    /// The file.
-    pub path: PathBuf,
-    /// Why its key doesn't count.
-    pub reason: SkippedKeyReason,
-}
-
-/// Why the key in a file doesn't count.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SkippedKeyReason {
-    /// It could not be understood, or is of an unknown type.
-    NotUsable(VkeyError),
-    /// The file's name does not end in `.vkey`.
-    Name,
-    /// It could not be read.
-    NotReadable(String),
-    /// Its public bytes are in `revoked.d`.
-    Revoked(KeyId),
+    path: String,
 }
 
 impl Policy {
-    /// Reads a directory with `policy.conf`, `trusted.d` and `revoked.d`, in the initramfs `/usr/lib/ostree-seal`.
-    pub fn load(directory: &Path) -> Result<Self, Refusal> {
-        Self::parse(&PolicyFiles::read(directory)?)
-    }
-
     /// The policy that these files make up.
     pub fn parse(files: &PolicyFiles) -> Result<Self, Refusal> {
         let path = &files.path;
@@ -114,7 +89,7 @@ impl Policy {
 
 impl SealedPolicy {
     /// The policy file.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &str {
         &self.path
     }
 
@@ -156,7 +131,7 @@ impl SealedPolicy {
 
 impl Unsealed {
     /// The policy file that says so.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> &str {
         &self.path
     }
 }
@@ -167,22 +142,5 @@ impl fmt::Display for Kind {
             Self::Note => "note",
             Self::Commit => "commit",
         })
-    }
-}
-
-impl fmt::Display for SkippedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.reason)
-    }
-}
-
-impl fmt::Display for SkippedKeyReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotUsable(error) => write!(f, "{error}"),
-            Self::Name => write!(f, "its name does not end in .vkey"),
-            Self::NotReadable(error) => write!(f, "{error}"),
-            Self::Revoked(key) => write!(f, "{key} is revoked"),
-        }
     }
 }

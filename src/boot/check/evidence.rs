@@ -1,0 +1,80 @@
+//! Reading what is to cover the image of a deployment: each file at most once and none above its limit.
+
+use std::os::fd::BorrowedFd;
+
+use ostree_seal_trust::evidence::{COMMIT_MAX, CommitObject, Evidence, NOTE_FILE, Subject};
+use ostree_seal_trust::names::CommitId;
+use ostree_seal_trust::note::{NOTE_MAX, Note};
+use ostree_seal_trust::policy::{Kind, SealedPolicy};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use super::error::CheckError;
+use crate::read::{ReadError, read_limited};
+
+/// Where the evidence for a deployment lies.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// The deployment's directory, which holds [`NOTE_FILE`].
+    pub deployment: BorrowedFd<'a>,
+    /// The repository's `objects`.
+    pub objects: BorrowedFd<'a>,
+}
+
+/// Reads what the policy accepts for a deployment. A file that isn't there is no evidence; a file that can't be read is a
+/// refusal.
+pub fn read(places: Places<'_>, commit: CommitId, policy: &SealedPolicy) -> Result<Evidence, CheckError> {
+    let note = match policy.accepts(Kind::Note) {
+        true => read_optional(places.deployment, NOTE_FILE, NOTE_MAX)?,
+        false => None,
+    };
+    with_note(note, places.objects, commit, policy)
+}
+
+/// The same for a note that was read elsewhere, such as from detached metadata on a build host.
+pub fn with_note(
+    note: Option<Vec<u8>>,
+    objects: BorrowedFd<'_>,
+    commit: CommitId,
+    policy: &SealedPolicy,
+) -> Result<Evidence, CheckError> {
+    let mut evidence = Evidence { subject: Subject::Commit(commit), note, commit: None, parent: None };
+    if needs_commit(&evidence, commit, policy) {
+        evidence.commit = read_commit(objects, commit)?;
+        evidence.parent = match evidence.commit.as_ref().and_then(CommitObject::imported_parent) {
+            Some(parent) => read_commit(objects, parent)?,
+            None => None,
+        };
+    }
+    Ok(evidence)
+}
+
+/// A commit may have megabytes, so it is read only if the check will look at it.
+fn needs_commit(evidence: &Evidence, commit: CommitId, policy: &SealedPolicy) -> bool {
+    match &evidence.note {
+        Some(note) if policy.accepts(Kind::Note) => {
+            let named = Note::parse(note).ok().and_then(|note| note.statement.commit);
+            named.is_some_and(|named| named != commit)
+        }
+        _ => policy.accepts(Kind::Commit),
+    }
+}
+
+fn read_commit(objects: BorrowedFd<'_>, id: CommitId) -> Result<Option<CommitObject>, CheckError> {
+    let id = id.to_string();
+    let name = |suffix| format!("{}/{}.{suffix}", &id[..2], &id[2..]);
+    let Some(bytes) = read_optional(objects, &name("commit"), COMMIT_MAX)? else { return Ok(None) };
+    let detached = read_optional(objects, &name("commitmeta"), COMMIT_MAX)?;
+    Ok(Some(CommitObject { bytes, detached }))
+}
+
+/// A file's bytes, or nothing if there is no such file. Non-blocking, so that a fifo is an error and not a wait.
+fn read_optional(directory: BorrowedFd<'_>, name: &str, limit: usize) -> Result<Option<Vec<u8>>, CheckError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let bytes = match openat(directory, name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => Err(ReadError::Os(errno)),
+        Ok(file) => read_limited(file, limit),
+    };
+    bytes.map(Some).map_err(|error| CheckError::EvidenceUnreadable { name: name.to_owned(), error })
+}

@@ -1,0 +1,7 @@
+//! What others get to know of the boot: the admin, programs, later stages.
+
+pub mod booted; // /run/ostree-booted
+pub mod fields; // the values in a refusal, one by one
+pub mod journal; // what the admin gets to read
+pub mod run_files; // what later stages find in /run
+pub mod state; // /run/ostree-seal/state.json
