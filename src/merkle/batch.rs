@@ -6,8 +6,9 @@ use std::io::{self, Read};
 
 use ostree_seal_trust::digest::Digest;
 
+use super::descriptor::{DESCRIPTOR, descriptor};
+use super::hasher::Hasher;
 use super::lanes::{BLOCK, HASH, hash_blocks, hash_messages};
-use super::{DESCRIPTOR, Hasher, descriptor};
 
 /// Bytes of data that are hashed together: enough for all lanes, few enough to stay in the L2 cache.
 const CAPACITY: usize = 256 * 1024;

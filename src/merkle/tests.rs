@@ -3,7 +3,10 @@ use std::io::Write;
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert_eq, proptest};
 use sha2::{Digest as _, Sha256};
 
-use super::{BLOCK, FileHasher, Hasher, READ, describe, digest};
+use super::descriptor::describe;
+use super::hasher::READ;
+use super::lanes::BLOCK;
+use super::{FileHasher, Hasher, digest};
 
 struct Case {
     label: &'static str,
@@ -128,7 +131,7 @@ fn a_reader_error_is_passed_on() {
 }
 
 /// The tree as the documentation says it, whole levels at a time.
-fn naive(data: &[u8]) -> super::Digest {
+fn naive(data: &[u8]) -> ostree_seal_trust::digest::Digest {
     let mut level: Vec<u8> = data.to_vec();
     loop {
         level = level

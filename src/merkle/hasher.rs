@@ -1,5 +1,4 @@
-//! The fs-verity digest in user space: SHA-256 Merkle tree, 4096-byte blocks, no salt, as the kernel computes it
-//! (`Documentation/filesystems/fsverity.rst`).
+//! The digest of one file, whose data comes in pieces.
 //!
 //! Levels grow from the data upwards and a level never keeps more than a batch of blocks, so that a file of any size
 //! takes one pass and a few hundred kilobytes.
@@ -7,17 +6,14 @@
 use std::io::{self, Read, Write};
 
 use ostree_seal_trust::digest::Digest;
-use sha2::{Digest as _, Sha256};
 
-mod batch;
-mod lanes;
-pub use batch::Batch;
-use lanes::{BLOCK, HASH, LANES, hash_blocks};
+use super::descriptor::describe;
+use super::lanes::{BLOCK, HASH, LANES, hash_blocks};
 
 /// How much is hashed in one go where the data comes in pieces, of data as of hashes: a block for every lane.
 const BATCH: usize = LANES * BLOCK;
 /// How much of a file is read in one go: large enough that system calls don't count, small enough for the L2 cache.
-const READ: usize = 256 * 1024;
+pub(super) const READ: usize = 256 * 1024;
 
 /// The digest of these bytes, as of a file that holds them.
 pub fn digest(bytes: &[u8]) -> Digest {
@@ -180,25 +176,3 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     }
     Ok(len)
 }
-
-/// Bytes of a descriptor.
-const DESCRIPTOR: usize = 256;
-
-/// The SHA-256 of its descriptor is a file's digest.
-fn describe(size: u64, root_hash: &[u8; HASH]) -> Digest {
-    Digest(Sha256::digest(descriptor(size, root_hash)).into())
-}
-
-/// `struct fsverity_descriptor` (include/uapi/linux/fsverity.h); no root hash is one of zeros.
-fn descriptor(size: u64, root_hash: &[u8]) -> [u8; DESCRIPTOR] {
-    let mut descriptor = [0; DESCRIPTOR];
-    descriptor[0] = 1; // version
-    descriptor[1] = 1; // hash_algorithm: FS_VERITY_HASH_ALG_SHA256
-    descriptor[2] = 12; // log_blocksize
-    descriptor[8..16].copy_from_slice(&size.to_le_bytes()); // data_size
-    descriptor[16..16 + root_hash.len()].copy_from_slice(root_hash); // root_hash; salt and the rest are zeros
-    descriptor
-}
-
-#[cfg(test)]
-mod tests;
