@@ -51,6 +51,7 @@ mod tests {
     use ostree_seal_root::error::BootError;
     use ostree_seal_root::read::ReadError;
     use ostree_seal_trust::refusal::Refusal;
+    use ostree_seal_trust::signatures::SignatureError;
     use rustix::io::Errno;
 
     use super::{is_of_machine, is_refusal};
@@ -70,7 +71,7 @@ mod tests {
         }
         for error in [
             anyhow::Error::new(unreadable(ReadError::TooLarge(1))),
-            check(Refusal::TooManySignatures(1).into()),
+            check(Refusal::from(SignatureError::TooMany(1)).into()),
             anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::NotEnabled))),
         ] {
             assert!(is_refusal(&error) && !is_of_machine(&error), "{error:#}");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
-use ostree_seal_trust::check::Report;
+use ostree_seal_trust::claim::Claim;
 use rustix::fs::{Mode, OFlags};
 
 use crate::deploy::verity::{Coverage, coverage};
@@ -20,7 +20,7 @@ use crate::sysroot::{Deployment, Holder, Sysroot, is_no_permission};
 #[derive(Debug, Clone)]
 pub enum Verdict {
     /// A sealed system.
-    Sealed(Box<Report>),
+    Sealed(Box<Claim>),
     /// Nothing: the initramfs will refuse it, for this reason.
     Refused(String),
     /// Image and note are there, fs-verity isn't yet.
@@ -96,7 +96,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
         Ok(Trust::Sealed { policy, origin }) => {
             let target = sysroot.target(&deployment).unwrap_or_default();
             let verdict = match preflight::check(sysroot.physical(), &target, &policy) {
-                Ok(image) => Verdict::Sealed(Box::new(image.report().clone())),
+                Ok(image) => Verdict::Sealed(Box::new(image.claim().clone())),
                 Err(error) if lacks_verity(&error) && place::is_deferred(&deployment.directory) => {
                     Verdict::Deferred
                 }
@@ -110,7 +110,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
     };
     let coverage = objects_of(sysroot, &deployment.directory);
     let verdict = match verdict {
-        Verdict::Sealed(report) => enforceable(report, &coverage, deployment.index),
+        Verdict::Sealed(claim) => enforceable(claim, &coverage, deployment.index),
         verdict => verdict,
     };
     let coverage = coverage.ok().flatten();
@@ -118,7 +118,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
 }
 
 /// The check measures the image and reads none of it. What it points at must be there, too.
-fn enforceable(report: Box<Report>, coverage: &Result<Option<Coverage>>, index: usize) -> Verdict {
+fn enforceable(claim: Box<Claim>, coverage: &Result<Option<Coverage>>, index: usize) -> Verdict {
     match coverage {
         Ok(Some(Coverage { without, missing, .. })) if without + missing > 0 => Verdict::Refused(format!(
             "the image is good, but {without} of its objects have no fs-verity and {missing} don't exist, so they can't \
@@ -128,7 +128,7 @@ fn enforceable(report: Box<Report>, coverage: &Result<Option<Coverage>>, index: 
             "the image has the digest that was signed, but not all of it can be used: {error:#}; run `ostree-seal deploy \
              {index}`"
         )),
-        _ => Verdict::Sealed(report),
+        _ => Verdict::Sealed(claim),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Why there is no new root: a check said no, or something could not be done.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use ostree_seal_trust::refusal::Refusal;
 use rustix::io::Errno;
 
 use crate::check::error::CheckError;
 use crate::find::cmdline::CmdlineError;
 use crate::find::deployment::DeploymentError;
-use crate::layout::prepare_root_conf::ConfError;
+use crate::layout::prepare_root_conf::LayoutError;
 
 /// Why the program ends without a new root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum BootError {
     /// The image has no composefs header.
     NotAnImage(String),
     /// `prepare-root.conf` can't be followed.
-    Conf(PathBuf, ConfError),
+    Layout(LayoutError),
     /// A step failed.
     Step {
         /// What was being done, as in "mounting the image".
@@ -75,7 +76,7 @@ impl Doing {
 impl BootError {
     /// Whether a check said no. Anything else is a step that could not be done.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Step { .. } | Self::Conf(..) | Self::Deployment(DeploymentError::Os(..)))
+        !matches!(self, Self::Step { .. } | Self::Layout(_) | Self::Deployment(DeploymentError::Os(..)))
     }
 
     /// A refusal whose sentence names the file.
@@ -88,18 +89,37 @@ impl BootError {
         Self::Check(path.to_owned(), Box::new(error.into()))
     }
 
-    /// A word for programs.
+    /// Every word that [`BootError::name`] has.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        [
+            CmdlineError::NAMES.as_slice(),
+            &DeploymentError::NAMES,
+            &CheckError::NAMES,
+            &Refusal::NAMES,
+            &Missing::NAMES,
+            &[
+                "image/unreadable",
+                "image/not-composefs",
+                "kernel/not-enforced",
+                "layout/not-understood",
+                "step",
+            ],
+        ]
+        .concat()
+        .into_iter()
+    }
+
+    /// A word for programs, `ABOUT/WHAT`. It stays as it is when the sentence changes.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Cmdline(_) => "cmdline",
-            Self::Deployment(_) => "deployment",
-            Self::Unchecked(_) => "unchecked",
-            Self::Check(..) => "check",
-            Self::Unreadable(_) => "unreadable",
-            Self::Kernel(_) => "kernel",
-            Self::NotEnforced(_) => "not-enforced",
-            Self::NotAnImage(_) => "not-an-image",
-            Self::Conf(..) => "configuration",
+            Self::Cmdline(error) => error.name(),
+            Self::Deployment(error) => error.name(),
+            Self::Unchecked(error) | Self::Check(_, error) => error.name(),
+            Self::Unreadable(_) => "image/unreadable",
+            Self::NotAnImage(_) => "image/not-composefs",
+            Self::Kernel(missing) => missing.name(),
+            Self::NotEnforced(_) => "kernel/not-enforced",
+            Self::Layout(_) => "layout/not-understood",
             Self::Step { .. } => "step",
         }
     }
@@ -127,9 +147,29 @@ impl fmt::Display for BootError {
                 f,
                 "/{path} does not start with a composefs header; boot another entry and deploy this one again"
             ),
-            Self::Conf(path, error) => write!(f, "reading {}: {error}", path.display()),
+            Self::Layout(error) => error.fmt(f),
             Self::Step { doing, errno, log } if log.is_empty() => write!(f, "{doing}: {errno}"),
             Self::Step { doing, errno, log } => write!(f, "{doing}: {errno} ({log})"),
+        }
+    }
+}
+
+impl Missing {
+    const NAMES: [&str; 5] = [
+        "kernel/no-erofs",
+        "kernel/no-overlay",
+        "kernel/no-overlay-verity",
+        "kernel/no-loop",
+        "kernel/no-mount-calls",
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Erofs => "kernel/no-erofs",
+            Self::Overlay => "kernel/no-overlay",
+            Self::OverlayVerity => "kernel/no-overlay-verity",
+            Self::Loop => "kernel/no-loop",
+            Self::MountCalls => "kernel/no-mount-calls",
         }
     }
 }
@@ -165,8 +205,42 @@ impl From<CmdlineError> for BootError {
     }
 }
 
+impl From<LayoutError> for BootError {
+    fn from(error: LayoutError) -> Self {
+        Self::Layout(error)
+    }
+}
+
 impl From<DeploymentError> for BootError {
     fn from(error: DeploymentError) -> Self {
         Self::Deployment(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BootError;
+
+    /// Every file that has a `fn name` for a part of a boot's error; the trust package has such a test for its own.
+    const SOURCES: [&str; 4] = [
+        include_str!("error.rs"),
+        include_str!("check/error.rs"),
+        include_str!("find/cmdline.rs"),
+        include_str!("find/deployment.rs"),
+    ];
+
+    #[test]
+    fn the_list_has_every_word_once() {
+        let mut words: Vec<&str> = ostree_seal_trust::refusal::Refusal::NAMES.to_vec();
+        for source in SOURCES {
+            let (code, _) = source.split_once("mod tests").unwrap_or((source, ""));
+            for body in code.split("fn name(").skip(1) {
+                words.extend(body.split("\n    }\n").next().unwrap().split('"').skip(1).step_by(2));
+            }
+        }
+        words.sort_unstable();
+        let mut list: Vec<_> = BootError::names().collect();
+        list.sort_unstable();
+        assert_eq!(words, list);
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use ostree_seal_trust::check::Report;
+use ostree_seal_trust::claim::Claim;
 use ostree_seal_trust::policy::{Policy, SealedPolicy, Unsealed};
 use rustix::fs::{CWD, Mode, fstat, major, minor};
 use rustix::io::Errno;
@@ -16,15 +16,15 @@ use crate::find::Found;
 use crate::find::cmdline::{self, BootTarget};
 use crate::find::deployment::{self, DeploymentError, OBJECTS};
 use crate::layout::NewRoot;
-use crate::layout::prepare_root_conf::{self, Layout, RootMode};
-use crate::mount::namespace::{Outside, attach, clone_tree};
+use crate::layout::prepare_root_conf::{self, Layout, LayoutError, RootMode};
+use crate::mount::namespace::{PrivateMounts, attach, clone_tree};
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
 use crate::read::{ReadError, read_file};
-use crate::tell::booted::{self, Entry, Value};
+use crate::tell::booted::{self, Entry, EntryValue};
 use crate::tell::fields::Fields;
-use crate::tell::journal::{Journal, Kind, one_line};
+use crate::tell::journal::{Journal, MessageKind, one_line};
 use crate::tell::run_files::RunFiles;
-use crate::tell::state::State;
+use crate::tell::state::BootState;
 
 /// The policy's directory in the initramfs.
 const POLICY: &str = "usr/lib/ostree-seal";
@@ -42,8 +42,11 @@ pub fn run(root: &Path) -> u8 {
     umask(Mode::empty());
     let journal = Journal::new(root);
     let Err(error) = set_up(root, &journal) else { return 0 };
-    let (kind, word, code) =
-        if error.is_refusal() { (Kind::Refused, "refused", 3) } else { (Kind::Failed, "failed", 1) };
+    let (kind, word, code) = if error.is_refusal() {
+        (MessageKind::Refused, "refused", 3)
+    } else {
+        (MessageKind::Failed, "failed", 1)
+    };
     let message = one_line(&format!("root {word}: {error}"));
     #[allow(clippy::print_stderr, reason = "the one line on the console")]
     {
@@ -57,7 +60,7 @@ pub fn run(root: &Path) -> u8 {
 }
 
 /// What the initramfs says.
-struct Orders {
+struct Settings {
     target: BootTarget,
     policy: Policy,
     layout: Layout,
@@ -66,21 +69,21 @@ struct Orders {
 /// The mounted root, and what is to be told about it.
 struct Mounted {
     tree: OwnedFd,
-    state: State,
+    state: BootState,
     /// What `/run/ostree-booted` says about composefs.
     booted: Vec<Entry>,
 }
 
 /// Sets up the root below `root`. After an error, all mounts are as they were, and `/run` has nothing new in it.
 pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
-    let mut state = State::default();
-    let orders = read_orders(root)?;
+    let mut state = BootState::default();
+    let settings = read_settings(root)?;
     state.steps.end("read");
-    let outside = Outside::leave(root)?;
+    let mounts = PrivateMounts::unshare(root)?;
     let mut files = RunFiles::new(root.join("run"));
-    let built = build(&outside, &orders, &mut files, state, journal);
+    let built = build(&mounts, &settings, &mut files, state, journal);
     let result = built.and_then(|mounted| {
-        outside.publish(&mounted.tree)?;
+        mounts.publish(&mounted.tree)?;
         Ok(mounted.state)
     });
     match result {
@@ -92,14 +95,14 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
             Ok(())
         }
         Err(error) => {
-            outside.come_back();
+            mounts.discard();
             files.remove();
             Err(error)
         }
     }
 }
 
-fn read_orders(root: &Path) -> Result<Orders, BootError> {
+fn read_settings(root: &Path) -> Result<Settings, BootError> {
     let path = root.join("proc/cmdline");
     let bytes = read_optional(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
     let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
@@ -110,7 +113,7 @@ fn read_orders(root: &Path) -> Result<Orders, BootError> {
         let path = root.join(name);
         files.extend(read_optional(&path)?.map(|bytes| (path, bytes)));
     }
-    Ok(Orders { target, policy, layout: prepare_root_conf::last_of(files)? })
+    Ok(Settings { target, policy, layout: prepare_root_conf::last_of(files)? })
 }
 
 /// Reads a file of the initramfs, if it is there.
@@ -123,19 +126,19 @@ fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, BootError> {
 }
 
 fn build(
-    outside: &Outside,
-    orders: &Orders,
+    mounts: &PrivateMounts,
+    settings: &Settings,
     files: &mut RunFiles,
-    mut state: State,
+    mut state: BootState,
     journal: &Journal,
 ) -> Result<Mounted, BootError> {
-    let found = find(outside.sysroot(), &orders.target, journal)?;
+    let found = find(mounts.sysroot(), &settings.target, journal)?;
     state.steps.end("find");
     state.deployment.clone_from(&found.deployment.path);
-    state.ignored.clone_from(&orders.target.ignored);
-    state.root = orders.layout.root;
-    let place = Place { sysroot: outside.sysroot(), layout: &orders.layout };
-    let mut mounted = match &orders.policy {
+    state.ignored.clone_from(&settings.target.ignored);
+    state.root = settings.layout.root;
+    let place = Place { sysroot: mounts.sysroot(), layout: &settings.layout };
+    let mut mounted = match &settings.policy {
         Policy::Sealed(policy) => sealed(&place, &found, policy, files, state)?,
         Policy::Unsealed(policy) => unsealed(&place, &found, policy, files, state)?,
     };
@@ -150,7 +153,7 @@ fn find(sysroot: &Path, target: &BootTarget, journal: &Journal) -> Result<Found,
     let stat = fstat(&deployment.dir).map_err(Doing::step("looking at the deployment"))?;
     let path = format!("/{}", deployment.path);
     journal.say(
-        Kind::Resolved,
+        MessageKind::Resolved,
         &format!("Resolved OSTree target to: {path}"),
         &[
             ("DEPLOYMENT_PATH", &path),
@@ -172,11 +175,11 @@ fn sealed(
     found: &Found,
     policy: &SealedPolicy,
     files: &mut RunFiles,
-    mut state: State,
+    mut state: BootState,
 ) -> Result<Mounted, BootError> {
     let path = found.deployment.image_path();
     let image = check::verify(found, policy)?;
-    state.take_report(image.report(), policy);
+    state.take_claim(image.claim(), policy);
     state.steps.end("check");
     let overlay = place.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
     attach(&overlay.mount, CWD, place.sysroot)
@@ -198,7 +201,7 @@ fn unsealed(
     found: &Found,
     unsealed: &Unsealed,
     files: &mut RunFiles,
-    mut state: State,
+    mut state: BootState,
 ) -> Result<Mounted, BootError> {
     state.policy = unsealed.path().to_owned();
     state.commit = Some(found.deployment.commit.to_string());
@@ -291,7 +294,7 @@ impl Mounted {
         let root = self.state.root;
         self.booted.push(Entry {
             key: "backing-root-device-inode",
-            value: Value::DeviceInode(stat.st_dev, stat.st_ino),
+            value: EntryValue::DeviceInode(stat.st_dev, stat.st_ino),
         });
         self.booted.push(Entry::boolean("root.transient", root == RootMode::Transient));
         self.booted.push(Entry::boolean("root.transient-ro", root == RootMode::TransientReadOnly));
@@ -322,7 +325,7 @@ fn sysroot_is_read_only(layout: &Layout, found: &Found, image: bool) -> Result<b
     }
     let Some(text) = deployment::repository_config(&found.physical)? else { return Ok(false) };
     let config = prepare_root_conf::parse(&text)
-        .map_err(|error| BootError::Conf(Path::new("/").join(deployment::CONFIG), error))?;
+        .map_err(|problem| LayoutError { path: Path::new("/").join(deployment::CONFIG), problem })?;
     Ok(config.sysroot_readonly.unwrap_or(false))
 }
 
@@ -345,38 +348,38 @@ fn parent(path: &Path) -> String {
     path.parent().unwrap_or(path).display().to_string()
 }
 
-impl State {
-    fn take_report(&mut self, report: &Report, policy: &SealedPolicy) {
+impl BootState {
+    fn take_claim(&mut self, claim: &Claim, policy: &SealedPolicy) {
         self.policy = policy.path().to_owned();
-        self.digest = Some(report.found.to_string());
-        self.commit = report.commit.map(|commit| commit.to_string());
-        self.product = report.product.as_ref().map(ToString::to_string);
-        self.index = report.index;
-        self.evidence = report.kind.map(|kind| kind.to_string());
-        self.keys = report.counted.iter().map(ToString::to_string).collect();
+        self.digest = Some(claim.digest.to_string());
+        self.commit = claim.commit.map(|commit| commit.to_string());
+        self.product = claim.product.as_ref().map(ToString::to_string);
+        self.index = claim.index;
+        self.evidence = Some(claim.kind.to_string());
+        self.keys = claim.signers.iter().map(ToString::to_string).collect();
         let keys = policy.skipped().iter().map(ToString::to_string);
-        let signatures = report.skipped.iter().map(ToString::to_string);
+        let signatures = claim.skipped.iter().map(ToString::to_string);
         self.skipped = keys.chain(signatures).collect();
     }
 }
 
 /// Tells the journal what was mounted.
-fn announce(journal: &Journal, state: &State) {
+fn announce(journal: &Journal, state: &BootState) {
     let digest = state.digest.as_deref().unwrap_or("none");
     let fields = [("OSTREE_SEAL_DIGEST", digest), ("OSTREE_SEAL_DEPLOYMENT", &state.deployment)];
     if state.sealed {
         let message = format!("root is sealed: image {digest}, signed by {}", state.keys.join(", "));
-        journal.say(Kind::Sealed, &message, &fields);
+        journal.say(MessageKind::Sealed, &message, &fields);
     } else {
         let message = format!("root is UNSEALED: {} says so, and nothing was checked", state.policy);
-        journal.say(Kind::Unsealed, &message, &fields);
+        journal.say(MessageKind::Unsealed, &message, &fields);
     }
     for argument in &state.ignored {
         let message =
             format!("kernel argument {argument} is ignored: what is checked is in the initramfs's policy");
-        journal.say(Kind::Ignored, &message, &[("OSTREE_SEAL_ARGUMENT", argument)]);
+        journal.say(MessageKind::Ignored, &message, &[("OSTREE_SEAL_ARGUMENT", argument)]);
     }
     for skipped in &state.skipped {
-        journal.say(Kind::Ignored, &format!("passed over: {skipped}"), &[]);
+        journal.say(MessageKind::Ignored, &format!("passed over: {skipped}"), &[]);
     }
 }

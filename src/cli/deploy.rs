@@ -214,14 +214,14 @@ impl Report {
 
 impl SealReport {
     fn new(sealed: &Sealed) -> Self {
-        let report = &sealed.report;
+        let claim = &sealed.claim;
         Self {
-            digest: report.found.to_string(),
-            product: report.product.as_ref().map(ToString::to_string),
-            seal_index: report.index,
-            evidence: report.kind.map(|kind| kind.to_string()),
-            keys: report.counted.iter().map(ToString::to_string).collect(),
-            skipped: report.skipped.iter().map(ToString::to_string).collect(),
+            digest: claim.digest.to_string(),
+            product: claim.product.as_ref().map(ToString::to_string),
+            seal_index: claim.index,
+            evidence: Some(claim.kind.to_string()),
+            keys: claim.signers.iter().map(ToString::to_string).collect(),
+            skipped: claim.skipped.iter().map(ToString::to_string).collect(),
             policy: sealed.origin.path().display().to_string(),
             image: word(sealed.image),
             note: sealed.note.map(word),

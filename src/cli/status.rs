@@ -89,8 +89,8 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
 impl Entry {
     fn new(status: &Status, next_boot: NextBoot) -> Self {
         let deployment = &status.deployment;
-        let report = match &status.verdict {
-            Verdict::Sealed(report) => Some(report),
+        let claim = match &status.verdict {
+            Verdict::Sealed(claim) => Some(claim),
             _ => None,
         };
         Self {
@@ -109,12 +109,12 @@ impl Entry {
             reason: status.verdict.reason().map(str::to_owned),
             policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
             policy_from_tree: status.origin.as_ref().and_then(Origin::why_tree).map(str::to_owned),
-            digest: report.map(|report| report.found.to_string()),
-            product: report.and_then(|report| report.product.as_ref()).map(ToString::to_string),
-            seal_index: report.and_then(|report| report.index),
-            evidence: report.and_then(|report| report.kind).map(|kind| kind.to_string()),
-            keys: report.iter().flat_map(|report| &report.counted).map(ToString::to_string).collect(),
-            skipped: report.iter().flat_map(|report| &report.skipped).map(ToString::to_string).collect(),
+            digest: claim.map(|claim| claim.digest.to_string()),
+            product: claim.and_then(|claim| claim.product.as_ref()).map(ToString::to_string),
+            seal_index: claim.and_then(|claim| claim.index),
+            evidence: claim.map(|claim| claim.kind.to_string()),
+            keys: claim.iter().flat_map(|claim| &claim.signers).map(ToString::to_string).collect(),
+            skipped: claim.iter().flat_map(|claim| &claim.skipped).map(ToString::to_string).collect(),
             objects: status.coverage.map(|coverage| coverage.all()),
             objects_with_verity: status.coverage.map(|coverage| coverage.with_verity),
         }

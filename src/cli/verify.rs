@@ -6,9 +6,10 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueHint};
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy::load;
-use ostree_seal_trust::check::Report;
 use ostree_seal_trust::policy::{Policy, SealedPolicy};
 use ostree_seal_trust::refusal::Refusal;
+use ostree_seal_trust::signatures::{SignatureError, SkippedSignature};
+use ostree_seal_trust::vkey::KeyId;
 use serde::Serialize;
 use subject::{Examined, Measurement, examine_deployment, examine_image, examine_repo};
 
@@ -161,20 +162,21 @@ impl Output {
     }
 
     fn of(examined: &Examined, policy: &SealedPolicy) -> Self {
-        let Report { found, expected, kind, product, index, commit, counted, skipped } = &examined.report;
+        let claim = examined.claim.as_ref();
+        let (counted, skipped) = signatures(examined);
         Self {
             verdict: if examined.verdict.is_ok() { "verified" } else { "refused" },
             reason: None,
-            digest: Some(found.to_string()),
+            digest: Some(examined.digest.to_string()),
             digest_source: Some(match examined.measurement {
                 Measurement::Measured => "measured",
                 Measurement::Computed => "computed",
             }),
-            expected_digest: expected.map(|digest| digest.to_string()),
-            evidence: kind.map(|kind| kind.to_string()),
-            product: product.as_ref().map(ToString::to_string),
-            index: *index,
-            commit: commit.map(|commit| commit.to_string()),
+            expected_digest: claim.map(|claim| claim.digest.to_string()),
+            evidence: examined.kind.map(|kind| kind.to_string()),
+            product: claim.and_then(|claim| claim.product.as_ref()).map(ToString::to_string),
+            index: claim.and_then(|claim| claim.index),
+            commit: claim.and_then(|claim| claim.commit).map(|commit| commit.to_string()),
             keys: counted.iter().map(ToString::to_string).collect(),
             skipped_signatures: skipped
                 .iter()
@@ -204,6 +206,17 @@ impl Output {
         lines.extend(self.skipped_signatures.iter().map(|signature| ("skipped", skipped(signature))));
         lines.extend(self.skipped_keys.iter().map(|key| ("skipped", skipped(key))));
         lines.iter().try_for_each(|(name, value)| print_line(&format!("{name:<9} {value}")))
+    }
+}
+
+/// The keys that counted and the signatures that didn't, whether there were enough of the former or not.
+fn signatures(examined: &Examined) -> (&[KeyId], &[SkippedSignature]) {
+    match (&examined.claim, &examined.verdict) {
+        (Some(claim), _) => (&claim.signers, &claim.skipped),
+        (None, Err(Refusal::Signatures(SignatureError::TooFew { counted, skipped, .. }))) => {
+            (counted, skipped)
+        }
+        (None, _) => (&[], &[]),
     }
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use fn_error_context::context;
 use ostree_seal_root::check::verity::EnableError;
 use ostree_seal_root::find::deployment::IMAGE_NAME;
-use ostree_seal_trust::check::Report;
+use ostree_seal_trust::claim::{Claim, ClaimError};
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
@@ -111,8 +111,8 @@ pub enum Outcome {
 pub struct Sealed {
     /// Where the policy was read.
     pub origin: Origin,
-    /// What the check found.
-    pub report: Report,
+    /// What was signed, by whom.
+    pub claim: Claim,
     /// What became of the image.
     pub image: Placed,
     /// What became of the note, if there is one.
@@ -215,15 +215,15 @@ impl Run<'_> {
                 accepted: &accepted,
             })?,
         };
-        let report = match self.request.verity {
+        let claim = match self.request.verity {
             Verity::Now => {
-                preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?.report().clone()
+                preflight::check(self.sysroot().physical(), &self.target()?, self.policy)?.claim().clone()
             }
-            Verity::Deferred => placement.signed.report().clone(),
+            Verity::Deferred => placement.signed.claim().clone(),
         };
         self.mark_deferred()?;
         let Placement { image, note, objects, .. } = placement;
-        Ok(Sealed { origin, report, image, note, objects })
+        Ok(Sealed { origin, claim, image, note, objects })
     }
 
     /// The deployment's image, if the kernel enforces on it a digest that was signed.
@@ -301,7 +301,7 @@ impl Run<'_> {
         let repository = self.sysroot().repository();
         let checked = objects::names_of(source, commit, self.request.queue_depth)
             .and_then(|names| self.fsck(&repository, &names));
-        checked.err().unwrap_or_else(|| Refusal::OtherDigest { expected, found }.into())
+        checked.err().unwrap_or_else(|| Refusal::from(ClaimError::OtherDigest { expected, found }).into())
     }
 
     fn sysroot(&self) -> &Sysroot {

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use ostree_seal_root::check::evidence;
-use ostree_seal_trust::check::{self, Report};
+use ostree_seal_trust::check::approve;
+use ostree_seal_trust::claim::Claim;
 use ostree_seal_trust::digest::Digest;
-use ostree_seal_trust::evidence::Evidence;
+use ostree_seal_trust::evidence::{Evidence, EvidenceKind};
 use ostree_seal_trust::names::CommitId;
-use ostree_seal_trust::policy::{Kind, SealedPolicy};
+use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
 
 use super::place;
@@ -20,7 +21,7 @@ use crate::repo::{Checksum, Commit, Source};
 #[derive(Debug)]
 pub struct Signed {
     evidence: Evidence,
-    report: Report,
+    claim: Claim,
 }
 
 /// All that the check accepts for one deployment, each for an image of its own digest, at least one.
@@ -51,12 +52,12 @@ impl Signed {
 
     /// The digest that the image must have.
     pub fn digest(&self) -> Digest {
-        self.report.found
+        self.claim.digest
     }
 
-    /// What the check finds once the image has that digest.
-    pub fn report(&self) -> &Report {
-        &self.report
+    /// What was signed, by whom.
+    pub fn claim(&self) -> &Claim {
+        &self.claim
     }
 }
 
@@ -96,7 +97,7 @@ impl Accepted {
 /// already, since an earlier run may have been given it. Nothing in the list is evidence without a note.
 fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>>>> {
     let Places { source, commit, deployment, note } = places;
-    if !policy.accepts(Kind::Note) {
+    if !policy.accepts(EvidenceKind::Note) {
         return Ok(vec![None]);
     }
     if let Some(note) = note {
@@ -119,16 +120,8 @@ fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     Ok(parent.map(|parent| Checksum(parent.0)))
 }
 
-/// Asks the check about an image that can't exist, to learn which digest was signed, and then about an image of that
-/// digest: only so it looks at all there is.
 fn accept(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Signed> {
-    let digest = match check::examine(Digest([0; 32]), &evidence, policy).1 {
-        Err(Refusal::OtherDigest { expected, .. }) => expected,
-        Err(refusal) => return Err(refusal.into()),
-        Ok(_) => Digest([0; 32]),
-    };
-    let (report, verdict) = check::examine(digest, &evidence, policy);
-    verdict?;
-    check_promise(commit, digest)?;
-    Ok(Signed { evidence, report })
+    let claim = approve(&evidence, policy)?;
+    check_promise(commit, claim.digest)?;
+    Ok(Signed { evidence, claim })
 }

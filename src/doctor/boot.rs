@@ -56,8 +56,8 @@ fn next_boot(subject: &Subject<'_>) -> Finding {
     );
     let deploy = format!("ostree-seal deploy {}", next.index);
     match &subject.status.verdict {
-        Verdict::Sealed(report) => {
-            let keys: Vec<_> = report.counted.iter().map(ToString::to_string).collect();
+        Verdict::Sealed(claim) => {
+            let keys: Vec<_> = claim.signers.iter().map(ToString::to_string).collect();
             Finding::fine(NEXT_BOOT, format!("{name} boots sealed, signed by {}", keys.join(" and ")))
         }
         Verdict::Refused(reason) => {

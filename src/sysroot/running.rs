@@ -85,13 +85,13 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use ostree_seal_root::mount::{ImageMethod, LayersMethod, Method};
-    use ostree_seal_root::tell::state::State;
+    use ostree_seal_root::tell::state::BootState;
 
     use super::Running;
 
     #[test]
     fn what_the_initramfs_writes_is_read_in_full() {
-        let mut state = State {
+        let mut state = BootState {
             sealed: true,
             digest: Some("d".repeat(64)),
             commit: Some("c".repeat(64)),
@@ -104,7 +104,7 @@ mod tests {
             deployment: "ostree/deploy/os/deploy/c.0".to_owned(),
             method: Some(Method { image: ImageMethod::File, layers: LayersMethod::Descriptors }),
             ignored: vec!["ostree.prepare-root.composefs=0".to_owned()],
-            ..State::default()
+            ..BootState::default()
         };
         state.steps.end("check");
         let running: Running = serde_json::from_str(&state.to_json()).unwrap();
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn an_unsealed_state_has_gaps() {
-        let running: Running = serde_json::from_str(&State::default().to_json()).unwrap();
+        let running: Running = serde_json::from_str(&BootState::default().to_json()).unwrap();
         assert!(!running.is_sealed());
         assert_eq!((running.digest, running.mount.image), (None, None));
     }

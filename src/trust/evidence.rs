@@ -1,6 +1,7 @@
 //! What is to cover an image: raw bytes. None of it is trusted before the check.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::commit::Commit;
 use crate::names::CommitId;
@@ -10,6 +11,15 @@ pub const COMMIT_MAX: usize = 16 << 20;
 
 /// The file beside the image that holds its note.
 pub const NOTE_FILE: &str = ".ostree.seal";
+
+/// A kind of evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceKind {
+    /// A signed note.
+    Note,
+    /// A signed commit that holds the image's digest.
+    Commit,
+}
 
 /// What is being checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,5 +58,14 @@ impl CommitObject {
     pub fn imported_parent(&self) -> Option<CommitId> {
         let commit = Commit::parse(&self.bytes).ok()?;
         commit.parent().filter(|_| commit.is_container_import() == Ok(true))
+    }
+}
+
+impl fmt::Display for EvidenceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Note => "note",
+            Self::Commit => "commit",
+        })
     }
 }

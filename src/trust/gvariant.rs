@@ -1,18 +1,25 @@
-//! The few GVariant shapes that commits and their detached metadata have, in normal form only. No recursion: a value
-//! is looked into only when its type is the one that was asked for. Formats: the GVariant specification, section 2.
+//! GVariant's serialised form as far as OSTree's objects use it, read by the letter: only the normal form passes, so that
+//! no two readers see different things in the same bytes. Nothing recurses and nothing is allocated but the list of a
+//! dictionary: a value is looked into only when its type is the one that was asked for.
 //!
-//! Framing offsets are little-endian always. Numbers are in the writer's byte order, for which OSTree has no rule but
-//! the machine's; see [`Value::u64`].
+//! A container with members of variable size ends with framing offsets: little-endian, each the end of a member counted
+//! from the container's start, as wide as the container's length needs. A tuple's stand in reverse order, and its last member
+//! has none: it ends where they begin. (The GVariant specification, section 2.)
+//!
+//! Numbers are in the writer's byte order. OSTree's own ones are big-endian ([`Tuple::be_u32`]); those in metadata are in the
+//! order of the machine that wrote them ([`Value::u64`]).
 
 use alloc::borrow::ToOwned as _;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why bytes are not the GVariant that they should be.
+/// Why bytes are not the normal form of the type that was expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GVariantError {
-    /// A framing offset points backwards or out of its container.
+    /// The bytes end before a member does.
+    TooShort,
+    /// A framing offset points backwards or out of its container, or a list of them is not whole.
     Offset,
     /// Bytes between two values are not zero.
     Padding,
@@ -42,13 +49,24 @@ pub enum GVariantError {
     },
 }
 
-/// A member of a tuple.
-#[derive(Debug, Clone, Copy)]
-pub enum Member {
-    /// Of any size, aligned to this many bytes.
-    Any(usize),
-    /// Eight bytes, aligned to eight.
-    Eight,
+/// A tuple, read member by member, in their order and all of them.
+#[derive(Debug)]
+pub struct Tuple<'a> {
+    bytes: &'a [u8],
+    /// Where the next member may begin.
+    position: usize,
+    /// Where the framing offsets that were not used yet end.
+    offsets_end: usize,
+}
+
+/// An array whose elements have a variable size: an iterator over them, each the bytes of one.
+#[derive(Debug)]
+pub struct Array<'a> {
+    elements: &'a [u8],
+    offsets: &'a [u8],
+    width: usize,
+    alignment: usize,
+    position: usize,
 }
 
 /// `a{sv}`.
@@ -63,10 +81,111 @@ pub struct Value<'a> {
     bytes: &'a [u8],
 }
 
+impl<'a> Tuple<'a> {
+    /// Begins to read a tuple.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, position: 0, offsets_end: bytes.len() }
+    }
+
+    /// The next member, which has a fixed size and is aligned to it. Its byte order is up to the caller.
+    pub fn fixed<const SIZE: usize>(&mut self) -> Result<[u8; SIZE], GVariantError> {
+        let start = self.aligned(SIZE)?;
+        let bytes = self.bytes[..self.offsets_end].get(start..start + SIZE);
+        self.position = start + SIZE;
+        bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(GVariantError::TooShort)
+    }
+
+    /// The next member, a number: OSTree stores them big-endian.
+    #[allow(clippy::big_endian_bytes, reason = "OSTree's numbers are big-endian on every machine")]
+    pub fn be_u32(&mut self) -> Result<u32, GVariantError> {
+        self.fixed().map(u32::from_be_bytes)
+    }
+
+    /// The next member, a number: OSTree stores them big-endian.
+    #[allow(clippy::big_endian_bytes, reason = "OSTree's numbers are big-endian on every machine")]
+    pub fn be_u64(&mut self) -> Result<u64, GVariantError> {
+        self.fixed().map(u64::from_be_bytes)
+    }
+
+    /// The next member, which has a variable size and isn't the last one.
+    pub fn framed(&mut self, alignment: usize) -> Result<&'a [u8], GVariantError> {
+        let width = offset_width(self.bytes.len());
+        let at = self.offsets_end.checked_sub(width).ok_or(GVariantError::TooShort)?;
+        let end = read_offset(&self.bytes[at..self.offsets_end])?;
+        self.offsets_end = at;
+        let start = self.aligned(alignment)?;
+        if end > at {
+            return Err(GVariantError::Offset);
+        }
+        self.position = end;
+        self.bytes.get(start..end).ok_or(GVariantError::Offset)
+    }
+
+    /// The last member, which has a variable size: all up to the framing offsets.
+    pub fn last(mut self, alignment: usize) -> Result<&'a [u8], GVariantError> {
+        let start = self.aligned(alignment)?;
+        self.bytes.get(start..self.offsets_end).ok_or(GVariantError::TooShort)
+    }
+
+    fn aligned(&mut self, alignment: usize) -> Result<usize, GVariantError> {
+        let start = self.position.next_multiple_of(alignment);
+        let padding =
+            self.bytes[..self.offsets_end].get(self.position..start).ok_or(GVariantError::TooShort)?;
+        if padding.iter().all(|byte| *byte == 0) { Ok(start) } else { Err(GVariantError::Padding) }
+    }
+}
+
+impl<'a> Array<'a> {
+    /// Begins to read an array. Offsets are looked at when their element's turn comes.
+    pub fn new(bytes: &'a [u8], alignment: usize) -> Result<Self, GVariantError> {
+        let width = offset_width(bytes.len());
+        if bytes.is_empty() {
+            return Ok(Self { elements: bytes, offsets: bytes, width, alignment, position: 0 });
+        }
+        let last = bytes.len().checked_sub(width).ok_or(GVariantError::TooShort)?;
+        let end = read_offset(&bytes[last..])?;
+        if end > last || (bytes.len() - end) % width != 0 {
+            return Err(GVariantError::Offset);
+        }
+        let (elements, offsets) = bytes.split_at(end);
+        Ok(Self { elements, offsets, width, alignment, position: 0 })
+    }
+
+    /// Number of elements that were not read yet. They have at least this many bytes, so it is fit for a capacity.
+    pub fn remaining(&self) -> usize {
+        self.offsets.len() / self.width
+    }
+
+    fn element(&mut self, offset: &[u8]) -> Result<&'a [u8], GVariantError> {
+        let end = read_offset(offset)?;
+        let start = self.position.next_multiple_of(self.alignment);
+        let padding = self.elements.get(self.position..start).ok_or(GVariantError::Offset)?;
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(GVariantError::Padding);
+        }
+        let element = self.elements.get(start..end).ok_or(GVariantError::Offset)?;
+        self.position = end;
+        Ok(element)
+    }
+}
+
+impl<'a> Iterator for Array<'a> {
+    type Item = Result<&'a [u8], GVariantError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.offsets.is_empty() {
+            return None;
+        }
+        let (offset, rest) = self.offsets.split_at(self.width);
+        self.offsets = rest;
+        Some(self.element(offset))
+    }
+}
+
 impl<'a> Dictionary<'a> {
     /// Reads a dictionary; which types its values have is not looked at.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
-        array(bytes, 8)?.into_iter().map(entry).collect::<Result<_, _>>().map(Self)
+        Array::new(bytes, 8)?.map(|bytes| entry(bytes?)).collect::<Result<_, _>>().map(Self)
     }
 
     /// The value of a key. GVariant allows a key twice and readers differ on which one counts, so that is an error.
@@ -101,7 +220,7 @@ impl<'a> Value<'a> {
 
     /// `aay`.
     pub fn byte_arrays(self) -> Result<Vec<&'a [u8]>, GVariantError> {
-        array(self.of_type("aay")?.bytes, 1)
+        Array::new(self.of_type("aay")?.bytes, 1)?.collect()
     }
 
     fn of_type(self, expected: &'static str) -> Result<Self, GVariantError> {
@@ -115,75 +234,9 @@ impl<'a> Value<'a> {
 
 /// `{sv}`, the value still with its type.
 fn entry(bytes: &[u8]) -> Result<(&str, &[u8]), GVariantError> {
-    let [key, value] = tuple(bytes, [Member::Any(1), Member::Any(8)])?;
-    Ok((text(key)?, value))
-}
-
-/// The elements of an array whose elements differ in size.
-pub fn array(bytes: &[u8], alignment: usize) -> Result<Vec<&[u8]>, GVariantError> {
-    if bytes.is_empty() {
-        return Ok(Vec::new());
-    }
-    let width = offset_width(bytes.len());
-    let table = read_offset(bytes, bytes.len().checked_sub(width).ok_or(GVariantError::Offset)?, width)?;
-    let length = bytes.len().checked_sub(table).ok_or(GVariantError::Offset)?;
-    if length == 0 || length % width != 0 {
-        return Err(GVariantError::Offset);
-    }
-    let mut position = 0;
-    let mut elements = Vec::new();
-    for at in (table..bytes.len()).step_by(width) {
-        let end = read_offset(bytes, at, width)?;
-        if end > table {
-            return Err(GVariantError::Offset);
-        }
-        elements.push(member(bytes, &mut position, alignment, end)?);
-    }
-    Ok(elements)
-}
-
-/// The members of a tuple whose last member is of any size.
-pub fn tuple<const N: usize>(bytes: &[u8], members: [Member; N]) -> Result<[&[u8]; N], GVariantError> {
-    let width = offset_width(bytes.len());
-    let framed = members.iter().filter(|member| matches!(member, Member::Any(_))).count().saturating_sub(1);
-    let table = bytes.len().checked_sub(framed * width).ok_or(GVariantError::Offset)?;
-    let mut values = [[].as_slice(); N];
-    let (mut position, mut offset) = (0, bytes.len());
-    for (number, (value, kind)) in values.iter_mut().zip(members).enumerate() {
-        let (alignment, end) = match kind {
-            Member::Eight => (8, aligned(position, 8)?.checked_add(8).ok_or(GVariantError::Offset)?),
-            Member::Any(alignment) if number + 1 == N => (alignment, table),
-            Member::Any(alignment) => {
-                offset -= width;
-                (alignment, read_offset(bytes, offset, width)?)
-            }
-        };
-        if end > table {
-            return Err(GVariantError::Offset);
-        }
-        *value = member(bytes, &mut position, alignment, end)?;
-    }
-    Ok(values)
-}
-
-/// The bytes from the next aligned position to `end`, which must be inside of `bytes`.
-fn member<'a>(
-    bytes: &'a [u8],
-    position: &mut usize,
-    alignment: usize,
-    end: usize,
-) -> Result<&'a [u8], GVariantError> {
-    let start = aligned(*position, alignment)?;
-    let padding = bytes.get(*position..start).ok_or(GVariantError::Offset)?;
-    if padding.iter().any(|byte| *byte != 0) {
-        return Err(GVariantError::Padding);
-    }
-    *position = end;
-    bytes.get(start..end).ok_or(GVariantError::Offset)
-}
-
-fn aligned(position: usize, alignment: usize) -> Result<usize, GVariantError> {
-    position.checked_next_multiple_of(alignment).ok_or(GVariantError::Offset)
+    let mut entry = Tuple::new(bytes);
+    let key = text(entry.framed(1)?)?;
+    Ok((key, entry.last(8)?))
 }
 
 /// How many bytes a framing offset has in a container of this size.
@@ -196,10 +249,8 @@ fn offset_width(size: usize) -> usize {
     }
 }
 
-fn read_offset(bytes: &[u8], at: usize, width: usize) -> Result<usize, GVariantError> {
-    let end = at.checked_add(width).ok_or(GVariantError::Offset)?;
-    let offset = bytes.get(at..end).ok_or(GVariantError::Offset)?;
-    let value = offset.iter().rev().fold(0, |value: u64, byte| (value << 8) | u64::from(*byte));
+fn read_offset(bytes: &[u8]) -> Result<usize, GVariantError> {
+    let value = bytes.iter().rev().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
     usize::try_from(value).map_err(|_| GVariantError::Offset)
 }
 
@@ -214,6 +265,7 @@ pub fn text(bytes: &[u8]) -> Result<&str, GVariantError> {
 impl fmt::Display for GVariantError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::TooShort => write!(f, "it is too short"),
             Self::Offset => write!(f, "a framing offset points backwards or outside"),
             Self::Padding => write!(f, "bytes between two values are not zero"),
             Self::Text => write!(f, "a text is not UTF-8 with one NUL at its end"),

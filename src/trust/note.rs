@@ -1,4 +1,4 @@
-//! The seal: a signed note (C2SP signed-note) with a text of four or five fixed lines. README.md, "Note".
+//! The seal: a signed note (C2SP signed-note) with a text of four or five fixed lines.
 
 use alloc::format;
 use alloc::string::String;
@@ -9,6 +9,7 @@ use base64ct::{Base64, Encoding};
 
 use crate::digest::Digest;
 use crate::names::{CommitId, Product};
+use crate::text::shortened;
 use crate::vkey::{KeyId, is_name};
 
 /// The most bytes of a note: 16 signatures of the largest algorithm in sight (ML-DSA-87) fit.
@@ -188,15 +189,6 @@ impl<'a> Lines<'a> {
 pub fn parse_index(text: &str) -> Option<u64> {
     let one_spelling = text == "0" || !text.starts_with(['0', '+']);
     if one_spelling { text.parse().ok() } else { None }
-}
-
-/// The start of a text that someone else wrote, fit for a message.
-pub(crate) fn shortened(text: &str) -> String {
-    let mut start: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().nth(60).is_some() {
-        start.push('\u{2026}');
-    }
-    start
 }
 
 impl fmt::Display for Statement {

@@ -1,13 +1,13 @@
 use ostree::glib::variant::ToVariant as _;
-use ostree_seal_trust::check::SkippedReason;
-use ostree_seal_trust::commit::{self, Commit};
+use ostree_seal_trust::claim::ClaimError;
+use ostree_seal_trust::commit::{self, Commit, CommitError};
 use ostree_seal_trust::digest::Digest;
-use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
+use ostree_seal_trust::evidence::{CommitObject, Evidence, EvidenceKind, Subject};
 use ostree_seal_trust::gvariant::GVariantError;
 use ostree_seal_trust::names::CommitId;
 use ostree_seal_trust::note::SIGNATURES_MAX;
-use ostree_seal_trust::policy::Kind;
 use ostree_seal_trust::refusal::Refusal;
+use ostree_seal_trust::signatures::{SignatureError, SkippedReason};
 
 use crate::fixture::{
     CONF, CommitMaker, IMAGE, Key, Trust, check, commit_evidence, detached, good_note, other, refusal,
@@ -17,11 +17,11 @@ use crate::fixture::{
 #[test]
 fn accepts_image_whose_digest_is_in_a_signed_commit() {
     let commit = CommitMaker::good();
-    let report = check(&commit.evidence(&[&release()]), &trusting(&[&release()])).unwrap();
-    assert_eq!(report.kind, Some(Kind::Commit));
-    assert_eq!((report.expected, report.index, report.commit), (Some(IMAGE), Some(42), Some(commit.id())));
-    assert_eq!(report.product.unwrap().as_str(), "example.com/os");
-    assert_eq!(report.counted, [release().vkey.id().clone()]);
+    let claim = check(&commit.evidence(&[&release()]), &trusting(&[&release()])).unwrap();
+    assert_eq!(claim.kind, EvidenceKind::Commit);
+    assert_eq!((claim.digest, claim.index, claim.commit), (IMAGE, Some(42), Some(commit.id())));
+    assert_eq!(claim.product.unwrap().as_str(), "example.com/os");
+    assert_eq!(claim.signers, [release().vkey.id().clone()]);
 }
 
 #[test]
@@ -47,7 +47,10 @@ fn refuses_commit_object_whose_checksum_is_not_its_name() {
     let newer = CommitMaker { subject: "A newer release".to_owned(), ..CommitMaker::good() };
     let older = CommitMaker::good().signed(&[&release()]);
     let refused = refusal(&commit_evidence(newer.id(), older), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::CommitNotItsName { name: newer.id(), found: CommitMaker::good().id() });
+    assert_eq!(
+        refused,
+        Refusal::Commit(CommitError::NotItsName { name: newer.id(), found: CommitMaker::good().id() })
+    );
 }
 
 #[test]
@@ -63,7 +66,7 @@ fn refuses_unsigned_commit() {
 #[test]
 fn refuses_commit_signed_by_another_key() {
     let refused = refusal(&CommitMaker::good().evidence(&[&other()]), &trusting(&[&release()]));
-    let Refusal::NotEnoughKeys { skipped, .. } = refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { skipped, .. }) = refused else { panic!("{refused}") };
     assert_eq!(skipped[0].reason, SkippedReason::UnknownKey);
 }
 
@@ -73,14 +76,14 @@ fn refuses_signature_of_another_commit() {
     let signature = release().sign(&other.bytes()).to_vec();
     let maker = CommitMaker::good();
     let refused = refusal(&commit_evidence(maker.id(), maker.object(&[signature])), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NotEnoughKeys { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Signatures(SignatureError::TooFew { .. })), "{refused}");
 }
 
 #[test]
 fn refuses_commit_signed_by_revoked_key() {
     let policy = Trust::new(CONF, &[&release(), &other()], &[&release()]).sealed();
     let refused = refusal(&CommitMaker::good().evidence(&[&release()]), &policy);
-    let Refusal::NotEnoughKeys { skipped, .. } = refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { skipped, .. }) = refused else { panic!("{refused}") };
     assert_eq!(skipped[0].reason, SkippedReason::Revoked);
     assert_eq!(skipped[0].key, Some(release().vkey.id().to_string()));
     assert!(check(&CommitMaker::good().evidence(&[&release(), &other()]), &policy).is_ok());
@@ -90,7 +93,9 @@ fn refuses_commit_signed_by_revoked_key() {
 fn refuses_commit_signed_twice_by_one_key_where_two_keys_must_sign() {
     let policy = Trust::new(&format!("{CONF}threshold = 2\n"), &[&release(), &other()], &[]).sealed();
     let refused = refusal(&CommitMaker::good().evidence(&[&release(), &release()]), &policy);
-    let Refusal::NotEnoughKeys { counted, skipped, .. } = refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { counted, skipped, .. }) = refused else {
+        panic!("{refused}")
+    };
     assert_eq!((counted.len(), skipped[0].reason), (1, SkippedReason::Repeated));
     assert!(check(&CommitMaker::good().evidence(&[&other(), &release()]), &policy).is_ok());
 }
@@ -101,8 +106,8 @@ fn accepts_good_signature_of_a_commit_after_a_short_one() {
     let good = release().sign(&maker.bytes()).to_vec();
     for wrong in [vec![], vec![1; 63], vec![1; 65], vec![0; 64], vec![0xff; 64]] {
         let object = maker.object(&[wrong, good.clone()]);
-        let report = check(&commit_evidence(maker.id(), object), &trusting(&[&release()])).unwrap();
-        assert_eq!((report.counted.len(), report.skipped.len()), (1, 1));
+        let claim = check(&commit_evidence(maker.id(), object), &trusting(&[&release()])).unwrap();
+        assert_eq!((claim.signers.len(), claim.skipped.len()), (1, 1));
     }
 }
 
@@ -117,21 +122,21 @@ fn accepts_64_signatures_of_a_commit_and_refuses_65() {
     signatures.push(vec![1; 64]);
     let object = maker.object(&signatures);
     let refused = refusal(&commit_evidence(maker.id(), object), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::TooManySignatures(SIGNATURES_MAX + 1));
+    assert_eq!(refused, Refusal::Signatures(SignatureError::TooMany(SIGNATURES_MAX + 1)));
 }
 
 #[test]
 fn refuses_signed_commit_with_another_digest() {
     let maker = CommitMaker { digest: Some(vec![5; 32]), ..CommitMaker::good() };
     let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::OtherDigest { expected: Digest([5; 32]), found: IMAGE });
+    assert_eq!(refused, Refusal::Claim(ClaimError::OtherDigest { expected: Digest([5; 32]), found: IMAGE }));
 }
 
 #[test]
 fn refuses_signed_commit_without_digest() {
     let maker = CommitMaker { digest: None, ..CommitMaker::good() };
     let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::CommitWithoutDigest { commit: maker.id() });
+    assert_eq!(refused, Refusal::Commit(CommitError::WithoutDigest { commit: maker.id() }));
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn refuses_signed_commit_whose_digest_is_empty_short_or_long() {
         let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
         let key = commit::KEY_DIGEST.to_owned();
         let error = GVariantError::Size { key, expected: 32, found: length };
-        assert_eq!(refused, Refusal::CommitMalformed { commit: maker.id(), error });
+        assert_eq!(refused, Refusal::Commit(CommitError::Malformed { commit: maker.id(), error }));
     }
 }
 
@@ -154,7 +159,9 @@ fn refuses_signed_commit_whose_metadata_has_other_types() {
     for (key, value) in [digest, product, index, signed_index] {
         let maker = CommitMaker { extra: vec![(key.to_owned(), value)], ..CommitMaker::good() };
         let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-        let Refusal::CommitMalformed { error: GVariantError::Type { key: found, .. }, .. } = refused else {
+        let Refusal::Commit(CommitError::Malformed { error: GVariantError::Type { key: found, .. }, .. }) =
+            refused
+        else {
             panic!("{refused}");
         };
         assert_eq!(found, key);
@@ -165,17 +172,17 @@ fn refuses_signed_commit_whose_metadata_has_other_types() {
 fn refuses_signed_commit_of_another_product() {
     let maker = CommitMaker { product: Some("example.com/car".to_owned()), ..CommitMaker::good() };
     let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::OtherProduct { found: Some(_), .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Claim(ClaimError::OtherProduct { found: Some(_), .. })), "{refused}");
     let maker = CommitMaker { product: Some("two words".to_owned()), ..CommitMaker::good() };
     let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::CommitProductMalformed { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Commit(CommitError::ProductMalformed { .. })), "{refused}");
 }
 
 #[test]
 fn refuses_signed_commit_without_product_where_the_policy_has_one() {
     let maker = CommitMaker { product: None, ..CommitMaker::good() };
     let refused = refusal(&maker.evidence(&[&release()]), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::OtherProduct { found: None, .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Claim(ClaimError::OtherProduct { found: None, .. })), "{refused}");
 }
 
 #[test]
@@ -184,22 +191,22 @@ fn refuses_signed_commit_without_index_where_the_policy_has_a_minimum() {
     assert!(check(&maker.evidence(&[&release()]), &trusting(&[&release()])).is_ok());
     let policy = Trust::new(&format!("{CONF}minimum-index = 1\n"), &[&release()], &[]).sealed();
     let refused = refusal(&maker.evidence(&[&release()]), &policy);
-    assert_eq!(refused, Refusal::IndexTooLow { minimum: 1, found: None });
+    assert_eq!(refused, Refusal::Claim(ClaimError::IndexTooLow { minimum: 1, found: None }));
 }
 
 #[test]
 fn accepts_commit_that_ostree_alone_made_where_the_policy_asks_for_neither_product_nor_index() {
     let maker = CommitMaker { product: None, index: None, ..CommitMaker::good() };
     let policy = Trust::new("[seal]\nmode = sealed\naccept = commit\n", &[&release()], &[]).sealed();
-    let report = check(&maker.evidence(&[&release()]), &policy).unwrap();
-    assert_eq!((report.product, report.index), (None, None));
+    let claim = check(&maker.evidence(&[&release()]), &policy).unwrap();
+    assert_eq!((claim.product, claim.index), (None, None));
 }
 
 #[test]
 fn refuses_older_signed_commit_than_the_minimum_index() {
     let policy = Trust::new(&format!("{CONF}minimum-index = 43\n"), &[&release()], &[]).sealed();
     let refused = refusal(&CommitMaker::good().evidence(&[&release()]), &policy);
-    assert_eq!(refused, Refusal::IndexTooLow { minimum: 43, found: Some(42) });
+    assert_eq!(refused, Refusal::Claim(ClaimError::IndexTooLow { minimum: 43, found: Some(42) }));
 }
 
 #[test]
@@ -215,7 +222,7 @@ fn refuses_signed_commit_with_a_key_twice() {
     let object = CommitObject { bytes, detached: Some(detached(&[signature])) };
     let refused = refusal(&commit_evidence(id, object), &trusting(&[&release()]));
     let error = GVariantError::Repeated(commit::KEY_DIGEST.to_owned());
-    assert_eq!(refused, Refusal::CommitMalformed { commit: id, error });
+    assert_eq!(refused, Refusal::Commit(CommitError::Malformed { commit: id, error }));
 }
 
 #[test]
@@ -225,7 +232,7 @@ fn refuses_detached_metadata_that_is_not_understood() {
     for broken in [vec![0xff; 40], good.detached.clone().unwrap()[1..].to_vec(), b"hello".to_vec()] {
         let object = CommitObject { detached: Some(broken), ..good.clone() };
         let refused = refusal(&commit_evidence(maker.id(), object), &trusting(&[&release()]));
-        assert!(matches!(refused, Refusal::DetachedMalformed { .. }), "{refused}");
+        assert!(matches!(refused, Refusal::Commit(CommitError::DetachedMalformed { .. })), "{refused}");
     }
 }
 
@@ -242,8 +249,8 @@ fn import(keys: &[&Key]) -> (CommitMaker, Evidence) {
 #[test]
 fn accepts_container_import_of_a_signed_commit() {
     let (_, evidence) = import(&[&release()]);
-    let report = check(&evidence, &trusting(&[&release()])).unwrap();
-    assert_eq!(report.commit, Some(CommitMaker::good().id()));
+    let claim = check(&evidence, &trusting(&[&release()])).unwrap();
+    assert_eq!(claim.commit, Some(CommitMaker::good().id()));
 }
 
 #[test]
@@ -255,7 +262,7 @@ fn refuses_container_import_with_another_image_than_the_signed_commit() {
     let mut evidence = commit_evidence(import.id(), object);
     evidence.parent = Some(original.signed(&[&release()]));
     let refused = refusal(&evidence, &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::OtherDigest { expected: Digest([6; 32]), found: IMAGE });
+    assert_eq!(refused, Refusal::Claim(ClaimError::OtherDigest { expected: Digest([6; 32]), found: IMAGE }));
 }
 
 #[test]
@@ -264,7 +271,10 @@ fn refuses_container_import_whose_parent_is_another_commit() {
     let other = CommitMaker { index: Some(43), ..CommitMaker::good() };
     evidence.parent = Some(other.signed(&[&release()]));
     let refused = refusal(&evidence, &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::CommitNotItsName { name: CommitMaker::good().id(), found: other.id() });
+    assert_eq!(
+        refused,
+        Refusal::Commit(CommitError::NotItsName { name: CommitMaker::good().id(), found: other.id() })
+    );
 }
 
 #[test]
@@ -273,7 +283,7 @@ fn refuses_container_import_without_its_parent() {
     evidence.parent = None;
     let refused = refusal(&evidence, &trusting(&[&release()]));
     let parent = Some(CommitMaker::good().id());
-    assert_eq!(refused, Refusal::ParentMissing { commit: import.id(), parent });
+    assert_eq!(refused, Refusal::Commit(CommitError::ParentMissing { commit: import.id(), parent }));
 }
 
 #[test]
@@ -303,7 +313,7 @@ fn accepts_the_original_commits_note_for_its_container_import() {
     assert!(check(&evidence, &trusting(&[&release()])).is_ok());
     evidence.commit = None;
     let refused = refusal(&evidence, &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::OtherCommit { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Claim(ClaimError::OtherCommit { .. })), "{refused}");
 }
 
 #[test]
@@ -311,10 +321,13 @@ fn a_bad_note_is_not_made_good_by_a_signed_commit() {
     let mut both = CommitMaker::good().evidence(&[&release()]);
     both.note = Some(good_note(&[&other()]).into_bytes());
     let refused = refusal(&both, &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NotEnoughKeys { kind: Kind::Note, .. }), "{refused}");
+    assert!(
+        matches!(refused, Refusal::Signatures(SignatureError::TooFew { kind: EvidenceKind::Note, .. })),
+        "{refused}"
+    );
     both.note = Some(Vec::new());
     let refused = refusal(&both, &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NoteMalformed(_)), "{refused}");
+    assert!(matches!(refused, Refusal::Note(_)), "{refused}");
 }
 
 #[test]
@@ -322,14 +335,14 @@ fn a_note_is_passed_over_where_the_policy_accepts_commits_only() {
     let policy = Trust::new(&CONF.replace("note, ", ""), &[&release()], &[]).sealed();
     let mut both = CommitMaker::good().evidence(&[&release()]);
     both.note = Some(good_note(&[&other()]).into_bytes());
-    assert_eq!(check(&both, &policy).unwrap().kind, Some(Kind::Commit));
+    assert_eq!(check(&both, &policy).unwrap().kind, EvidenceKind::Commit);
 }
 
 #[test]
 fn refuses_signed_commit_where_the_policy_accepts_notes_only() {
     let policy = Trust::new(&CONF.replace(", commit", ""), &[&release()], &[]).sealed();
     let refused = refusal(&CommitMaker::good().evidence(&[&release()]), &policy);
-    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![Kind::Note] });
+    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![EvidenceKind::Note] });
 }
 
 #[test]

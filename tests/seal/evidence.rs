@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use ostree_seal_root::check::error::CheckError;
-use ostree_seal_root::check::evidence::{self, Places};
+use ostree_seal_root::check::evidence::{self, EvidencePlaces};
 use ostree_seal_root::read::ReadError;
 use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
 use ostree_seal_trust::names::CommitId;
@@ -51,7 +51,7 @@ impl Disk {
     fn read(&self, commit: CommitId, policy: &SealedPolicy) -> Result<Evidence, CheckError> {
         let deployment = File::open(self.root.path().join("deployment")).unwrap();
         let objects = File::open(self.root.path().join("objects")).unwrap();
-        let places = Places { deployment: deployment.as_fd(), objects: objects.as_fd() };
+        let places = EvidencePlaces { deployment: deployment.as_fd(), objects: objects.as_fd() };
         evidence::read(places, commit, policy)
     }
 }
@@ -109,8 +109,8 @@ fn reads_the_parent_of_a_container_import() {
 
     let text = statement().to_string().replace(&COMMIT.to_string(), &original.id().to_string());
     fs::write(disk.note(), note(&text, &[&release()])).unwrap();
-    let report = check(&disk.read(import.id(), &policy).unwrap(), &policy).unwrap();
-    assert_eq!(report.commit, Some(original.id()));
+    let claim = check(&disk.read(import.id(), &policy).unwrap(), &policy).unwrap();
+    assert_eq!(claim.commit, Some(original.id()));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn refuses_a_note_or_a_commit_above_its_limit() {
     File::create(disk.object(COMMIT, "commit")).unwrap().set_len(1 << 40).unwrap();
     assert!(matches!(unreadable(disk.read(COMMIT, &policy)), ReadError::TooLarge(_)));
     fs::write(disk.note(), vec![b'x'; NOTE_MAX]).unwrap();
-    assert!(matches!(check(&disk.read(COMMIT, &policy).unwrap(), &policy), Err(Refusal::NoteMalformed(_))));
+    assert!(matches!(check(&disk.read(COMMIT, &policy).unwrap(), &policy), Err(Refusal::Note(_))));
     fs::write(disk.note(), vec![b'x'; NOTE_MAX + 1]).unwrap();
     assert_eq!(unreadable(disk.read(COMMIT, &policy)), ReadError::TooLarge(NOTE_MAX));
 }
@@ -147,5 +147,5 @@ fn an_empty_note_is_a_note_and_refused() {
     fs::write(disk.note(), "").unwrap();
     let policy = trusting(&[&release()]);
     let verdict = check(&disk.read(maker.id(), &policy).unwrap(), &policy);
-    assert!(matches!(verdict, Err(Refusal::NoteMalformed(_))));
+    assert!(matches!(verdict, Err(Refusal::Note(_))));
 }

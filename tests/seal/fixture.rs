@@ -1,7 +1,8 @@
 use ed25519_dalek::{Signer as _, SigningKey};
 use ostree::glib::variant::ToVariant as _;
 use ostree::glib::{Variant, VariantDict};
-use ostree_seal_trust::check::{self, Report};
+use ostree_seal_trust::check;
+use ostree_seal_trust::claim::Claim;
 use ostree_seal_trust::commit;
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::{CommitObject, Evidence, Subject};
@@ -93,12 +94,13 @@ impl Trust {
     }
 
     pub fn load(&self) -> Result<Policy, Refusal> {
-        Policy::parse(&PolicyFiles {
+        let policy = Policy::parse(&PolicyFiles {
             path: "policy.conf".into(),
             conf: self.conf.clone().into_bytes(),
             trusted: self.trusted.clone(),
             revoked: self.revoked.clone(),
-        })
+        })?;
+        Ok(policy)
     }
 
     pub fn sealed(&self) -> SealedPolicy {
@@ -118,9 +120,8 @@ pub fn evidence(note: impl Into<Vec<u8>>) -> Evidence {
     Evidence { subject: Subject::Commit(COMMIT), note: Some(note.into()), commit: None, parent: None }
 }
 
-pub fn check(evidence: &Evidence, policy: &SealedPolicy) -> Result<Report, Refusal> {
-    let (report, verdict) = check::examine(IMAGE, evidence, policy);
-    verdict.map(|_| report)
+pub fn check(evidence: &Evidence, policy: &SealedPolicy) -> Result<Claim, Refusal> {
+    check::check(IMAGE, evidence, policy).map(|proof| proof.claim().clone())
 }
 
 pub fn refusal(evidence: &Evidence, policy: &SealedPolicy) -> Refusal {

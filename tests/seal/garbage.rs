@@ -118,8 +118,8 @@ fn policy_of(conf: Vec<u8>) -> PolicyFiles {
 proptest! {
     #[test]
     fn garbage_for_a_note_is_refused_or_says_the_same(bytes in spoiled(good_note(&[&release()]).into_bytes())) {
-        if let Ok(report) = check(&evidence(bytes), &trusting(&[&release()])) {
-            assert_eq!((report.index, report.expected), (Some(42), Some(statement().image)));
+        if let Ok(claim) = check(&evidence(bytes), &trusting(&[&release()])) {
+            assert_eq!((claim.index, claim.digest), (Some(42), statement().image));
         }
     }
 

@@ -4,14 +4,15 @@ use std::path::Path;
 
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy;
-use ostree_seal_trust::policy::{ConfError, Kind, Policy, SkippedKeyReason};
+use ostree_seal_trust::evidence::EvidenceKind;
+use ostree_seal_trust::policy::{ConfError, Policy, PolicyError, SkippedKeyReason};
 use ostree_seal_trust::refusal::Refusal;
 
 use crate::fixture::{CONF, Key, Trust, other, release};
 
 fn wrong(conf: &str) -> (usize, ConfError) {
     match Trust::new(conf, &[&release()], &[]).load() {
-        Err(Refusal::PolicyMalformed { line, error, .. }) => (line, error),
+        Err(Refusal::Policy(PolicyError::Malformed { line, error, .. })) => (line, error),
         other => panic!("{conf:?}: {other:?}"),
     }
 }
@@ -22,7 +23,7 @@ fn reads_every_key_of_a_policy() {
                 accept =note,commit\nthreshold= 2 # of three\nminimum-index\t=\t18446744073709551615";
     let policy = Trust::new(conf, &[&release(), &other()], &[]).sealed();
     assert_eq!(policy.product().unwrap().as_str(), "example.com/os#1");
-    assert!(policy.accepts(Kind::Note) && policy.accepts(Kind::Commit));
+    assert!(policy.accepts(EvidenceKind::Note) && policy.accepts(EvidenceKind::Commit));
     assert_eq!((policy.threshold(), policy.minimum_index()), (2, u64::MAX));
     assert_eq!(policy.trusted().len(), 2);
 }
@@ -30,7 +31,7 @@ fn reads_every_key_of_a_policy() {
 #[test]
 fn what_a_policy_leaves_out_is_the_stricter_choice() {
     let policy = Trust::new("[seal]\nmode = sealed\n", &[&release()], &[]).sealed();
-    assert!(policy.accepts(Kind::Note) && !policy.accepts(Kind::Commit));
+    assert!(policy.accepts(EvidenceKind::Note) && !policy.accepts(EvidenceKind::Commit));
     assert_eq!((policy.threshold(), policy.minimum_index(), policy.product()), (1, 0, None));
 }
 
@@ -168,18 +169,23 @@ fn refuses_policy_without_keys() {
     let without = directory(&[("policy.conf", CONF)]);
     let refused = load(&without).unwrap_err();
     assert!(
-        matches!(refused, CheckError::Refused(Refusal::TooFewKeys { threshold: 1, usable: 0, .. })),
+        matches!(
+            refused,
+            CheckError::Refused(Refusal::Policy(PolicyError::TooFewKeys { threshold: 1, usable: 0, .. }))
+        ),
         "{refused}"
     );
     let empty = directory(&[("policy.conf", CONF), ("trusted.d/a.vkey", "")]);
     let refused = load(&empty).unwrap_err();
-    let CheckError::Refused(Refusal::TooFewKeys { skipped, .. }) = &refused else { panic!("{refused}") };
+    let CheckError::Refused(Refusal::Policy(PolicyError::TooFewKeys { skipped, .. })) = &refused else {
+        panic!("{refused}")
+    };
     assert_eq!(skipped.len(), 1);
     assert!(refused.to_string().contains("a.vkey"), "{refused}");
 }
 
 fn not_understood(error: &CheckError) -> bool {
-    matches!(error, CheckError::Refused(Refusal::RevocationNotUnderstood { .. }))
+    matches!(error, CheckError::Refused(Refusal::Policy(PolicyError::RevocationNotUnderstood { .. })))
 }
 
 #[test]

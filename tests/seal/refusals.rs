@@ -1,10 +1,12 @@
-use ostree_seal_trust::check::SkippedReason;
+use ostree_seal_trust::check::{approve, authenticate};
+use ostree_seal_trust::claim::ClaimError;
 use ostree_seal_trust::digest::Digest;
-use ostree_seal_trust::evidence::{Evidence, Subject};
+use ostree_seal_trust::evidence::{Evidence, EvidenceKind, Subject};
 use ostree_seal_trust::names::CommitId;
-use ostree_seal_trust::note::{NoteError, SIGNATURES_MAX, signature_line};
-use ostree_seal_trust::policy::{Kind, SkippedKeyReason};
+use ostree_seal_trust::note::{NoteError, SIGNATURES_MAX, Statement, signature_line};
+use ostree_seal_trust::policy::{PolicyError, SkippedKeyReason};
 use ostree_seal_trust::refusal::Refusal;
+use ostree_seal_trust::signatures::{SignatureError, SkippedReason};
 use ostree_seal_trust::vkey::{KeyId, VkeyError};
 
 use crate::fixture::{
@@ -15,7 +17,7 @@ use crate::fixture::{
 /// Refused for a text that isn't one of ours.
 fn malformed(note: impl Into<Vec<u8>>) -> NoteError {
     match refusal(&evidence(note), &trusting(&[&release()])) {
-        Refusal::NoteMalformed(error) => error,
+        Refusal::Note(error) => error,
         other => panic!("refused for another reason: {other}"),
     }
 }
@@ -30,13 +32,13 @@ fn wrong_line(text: &str, expected: usize) {
 
 #[test]
 fn accepts_image_with_a_note_of_a_trusted_key() {
-    let report = check(&evidence(good_note(&[&release()])), &trusting(&[&release()])).unwrap();
-    assert_eq!(report.kind, Some(Kind::Note));
-    assert_eq!((report.found, report.expected), (IMAGE, Some(IMAGE)));
-    assert_eq!(report.product, Some("example.com/os".parse().unwrap()));
-    assert_eq!((report.index, report.commit), (Some(42), Some(COMMIT)));
-    assert_eq!(report.counted, [release().vkey.id().clone()]);
-    assert!(report.skipped.is_empty());
+    let claim = check(&evidence(good_note(&[&release()])), &trusting(&[&release()])).unwrap();
+    assert_eq!(claim.kind, EvidenceKind::Note);
+    assert_eq!(claim.digest, IMAGE);
+    assert_eq!(claim.product, Some("example.com/os".parse().unwrap()));
+    assert_eq!((claim.index, claim.commit), (Some(42), Some(COMMIT)));
+    assert_eq!(claim.signers, [release().vkey.id().clone()]);
+    assert!(claim.skipped.is_empty());
 }
 
 #[test]
@@ -51,7 +53,7 @@ fn accepts_a_note_that_holds_for_any_commit() {
 fn refuses_unsigned_image() {
     let nothing = Evidence { subject: Subject::Commit(COMMIT), note: None, commit: None, parent: None };
     let refused = refusal(&nothing, &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![Kind::Note, Kind::Commit] });
+    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![EvidenceKind::Note, EvidenceKind::Commit] });
     let text = statement().to_string();
     assert_eq!(malformed(text.clone()), NoteError::NoSignature);
     assert_eq!(malformed(format!("{text}\n")), NoteError::NoSignature);
@@ -61,7 +63,9 @@ fn refuses_unsigned_image() {
 #[test]
 fn refuses_image_signed_by_another_key() {
     let refused = refusal(&evidence(good_note(&[&other()])), &trusting(&[&release()]));
-    let Refusal::NotEnoughKeys { threshold: 1, counted, skipped, trusted, .. } = &refused else {
+    let Refusal::Signatures(SignatureError::TooFew { threshold: 1, counted, skipped, trusted, .. }) =
+        &refused
+    else {
         panic!("{refused}");
     };
     assert!(counted.is_empty());
@@ -76,18 +80,20 @@ fn refuses_image_signed_by_another_key() {
 fn refuses_signature_of_another_key_under_a_trusted_name() {
     let impostor = Key::new("example.com/release", 9);
     let refused = refusal(&evidence(good_note(&[&impostor])), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::NotEnoughKeys { .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Signatures(SignatureError::TooFew { .. })), "{refused}");
     let text = statement().to_string();
     let line = signature_line(release().vkey.id(), &impostor.sign(text.as_bytes()));
     let refused = refusal(&evidence(format!("{text}\n{line}")), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::TrustedSignatureBroken { key: release().vkey.id().clone() });
+    assert_eq!(refused, Refusal::Signatures(SignatureError::Broken { key: release().vkey.id().clone() }));
 }
 
 #[test]
 fn refuses_image_signed_by_revoked_key() {
     let trust = Trust::new(CONF, &[&release(), &other()], &[&release()]);
     let refused = refusal(&evidence(good_note(&[&release()])), &trust.sealed());
-    let Refusal::NotEnoughKeys { skipped, trusted, .. } = &refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { skipped, trusted, .. }) = &refused else {
+        panic!("{refused}")
+    };
     assert_eq!(skipped[0].reason, SkippedReason::Revoked);
     assert_eq!(trusted, &[other().vkey.id().clone()]);
 }
@@ -97,22 +103,24 @@ fn refuses_revoked_key_under_another_name() {
     let renamed = Key::new("example.com/renamed", 1);
     let trust = Trust::new(CONF, &[&renamed, &other()], &[&release()]);
     let refused = refusal(&evidence(good_note(&[&renamed])), &trust.sealed());
-    let Refusal::NotEnoughKeys { skipped, .. } = &refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { skipped, .. }) = &refused else { panic!("{refused}") };
     assert_eq!(skipped[0].reason, SkippedReason::Revoked);
 }
 
 #[test]
 fn accepts_good_key_beside_a_revoked_one() {
     let policy = Trust::new(CONF, &[&release(), &other()], &[&release()]).sealed();
-    let report = check(&evidence(good_note(&[&release(), &other()])), &policy).unwrap();
-    assert_eq!(report.counted, [other().vkey.id().clone()]);
-    assert_eq!(report.skipped[0].reason, SkippedReason::Revoked);
+    let claim = check(&evidence(good_note(&[&release(), &other()])), &policy).unwrap();
+    assert_eq!(claim.signers, [other().vkey.id().clone()]);
+    assert_eq!(claim.skipped[0].reason, SkippedReason::Revoked);
 }
 
 #[test]
 fn refuses_policy_whose_only_key_is_revoked() {
     let refused = Trust::new(CONF, &[&release()], &[&release()]).load().unwrap_err();
-    let Refusal::TooFewKeys { threshold: 1, usable: 0, skipped, .. } = refused else { panic!("{refused}") };
+    let Refusal::Policy(PolicyError::TooFewKeys { threshold: 1, usable: 0, skipped, .. }) = refused else {
+        panic!("{refused}")
+    };
     assert_eq!(skipped[0].reason, SkippedKeyReason::Revoked(release().vkey.id().clone()));
 }
 
@@ -121,7 +129,9 @@ fn refuses_one_key_twice_where_two_keys_must_sign() {
     let conf = format!("{CONF}threshold = 2\n");
     let policy = Trust::new(&conf, &[&release(), &other()], &[]).sealed();
     let refused = refusal(&evidence(good_note(&[&release(), &release()])), &policy);
-    let Refusal::NotEnoughKeys { threshold: 2, counted, skipped, .. } = refused else { panic!("{refused}") };
+    let Refusal::Signatures(SignatureError::TooFew { threshold: 2, counted, skipped, .. }) = refused else {
+        panic!("{refused}")
+    };
     assert_eq!(counted.len(), 1);
     assert_eq!(skipped[0].reason, SkippedReason::Repeated);
     assert!(check(&evidence(good_note(&[&release(), &other()])), &policy).is_ok());
@@ -133,7 +143,10 @@ fn refuses_one_key_under_two_names_where_two_keys_must_sign() {
     let alias = Key::new("example.com/alias", 1);
     let policy = Trust::new(&conf, &[&release(), &alias, &other()], &[]).sealed();
     let refused = refusal(&evidence(good_note(&[&release(), &alias])), &policy);
-    assert!(matches!(&refused, Refusal::NotEnoughKeys { counted, .. } if counted.len() == 1), "{refused}");
+    assert!(
+        matches!(&refused, Refusal::Signatures(SignatureError::TooFew { counted, .. }) if counted.len() == 1),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -142,7 +155,10 @@ fn refuses_policy_that_wants_more_keys_than_it_has() {
     let alias = Key::new("example.com/alias", 1);
     for keys in [vec![release()], vec![release(), release()], vec![release(), alias]] {
         let refused = Trust::new(&conf, &keys.iter().collect::<Vec<_>>(), &[]).load().unwrap_err();
-        assert!(matches!(refused, Refusal::TooFewKeys { threshold: 2, usable: 1, .. }), "{refused}");
+        assert!(
+            matches!(refused, Refusal::Policy(PolicyError::TooFewKeys { threshold: 2, usable: 1, .. })),
+            "{refused}"
+        );
     }
 }
 
@@ -150,10 +166,10 @@ fn refuses_policy_that_wants_more_keys_than_it_has() {
 fn refuses_image_of_another_product() {
     let text = statement().to_string().replace("example.com/os", "example.com/os2");
     let refused = refusal(&evidence(note(&text, &[&release()])), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::OtherProduct { found: Some(_), .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Claim(ClaimError::OtherProduct { found: Some(_), .. })), "{refused}");
     let text = statement().to_string().replace("example.com/os", "Example.com/os");
     let refused = refusal(&evidence(note(&text, &[&release()])), &trusting(&[&release()]));
-    assert!(matches!(refused, Refusal::OtherProduct { found: Some(_), .. }), "{refused}");
+    assert!(matches!(refused, Refusal::Claim(ClaimError::OtherProduct { found: Some(_), .. })), "{refused}");
 }
 
 #[test]
@@ -163,7 +179,9 @@ fn refuses_older_image_than_the_minimum_index() {
         let policy = Trust::new(&conf, &[&release()], &[]).sealed();
         match check(&evidence(good_note(&[&release()])), &policy) {
             Ok(_) => assert!(accepted, "{minimum}"),
-            Err(Refusal::IndexTooLow { found: Some(42), .. }) => assert!(!accepted, "{minimum}"),
+            Err(Refusal::Claim(ClaimError::IndexTooLow { found: Some(42), .. })) => {
+                assert!(!accepted, "{minimum}")
+            }
             Err(refused) => panic!("{refused}"),
         }
     }
@@ -174,7 +192,10 @@ fn refuses_image_with_another_digest() {
     let mut statement = statement();
     statement.image = Digest([0x1b; 32]);
     let refused = refusal(&evidence(note(&statement.to_string(), &[&release()])), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::OtherDigest { expected: Digest([0x1b; 32]), found: IMAGE });
+    assert_eq!(
+        refused,
+        Refusal::Claim(ClaimError::OtherDigest { expected: Digest([0x1b; 32]), found: IMAGE })
+    );
 }
 
 #[test]
@@ -182,7 +203,10 @@ fn refuses_note_for_another_commit() {
     let mut statement = statement();
     statement.commit = Some(CommitId([0xc1; 32]));
     let refused = refusal(&evidence(note(&statement.to_string(), &[&release()])), &trusting(&[&release()]));
-    assert_eq!(refused, Refusal::OtherCommit { note: CommitId([0xc1; 32]), subject: COMMIT });
+    assert_eq!(
+        refused,
+        Refusal::Claim(ClaimError::OtherCommit { note: CommitId([0xc1; 32]), subject: COMMIT })
+    );
 }
 
 #[test]
@@ -282,8 +306,8 @@ fn accepts_as_many_signatures_as_are_documented_and_refuses_more() {
         let mut keys: Vec<&Key> = strangers.iter().take(count - 1).collect();
         let key = release();
         keys.push(&key);
-        let report = check(&evidence(good_note(&keys)), &trusting(&[&key])).unwrap();
-        assert_eq!((report.counted.len(), report.skipped.len()), (1, count - 1));
+        let claim = check(&evidence(good_note(&keys)), &trusting(&[&key])).unwrap();
+        assert_eq!((claim.signers.len(), claim.skipped.len()), (1, count - 1));
     }
     let key = release();
     let mut keys: Vec<&Key> = strangers.iter().take(SIGNATURES_MAX).collect();
@@ -335,8 +359,8 @@ fn accepts_good_signature_after_one_of_unknown_type() {
         "\u{2014} schl\u{fc}ssel/\u{1f511} AAAAAAAA\n".to_owned(),
     ] {
         let note = format!("{text}\n{unknown}{}", release().line(&text));
-        let report = check(&evidence(note), &trusting(&[&release()])).unwrap();
-        assert_eq!((report.counted.len(), report.skipped.len()), (1, 1));
+        let claim = check(&evidence(note), &trusting(&[&release()])).unwrap();
+        assert_eq!((claim.signers.len(), claim.skipped.len()), (1, 1));
     }
 }
 
@@ -352,7 +376,10 @@ fn refuses_note_with_a_broken_signature_of_a_trusted_key_beside_a_good_one() {
         let line = signature_line(release().vkey.id(), &broken);
         for lines in [format!("{line}{good}"), format!("{good}{line}")] {
             let refused = refusal(&evidence(format!("{text}\n{lines}")), &trusting(&[&release(), &other()]));
-            assert_eq!(refused, Refusal::TrustedSignatureBroken { key: release().vkey.id().clone() });
+            assert_eq!(
+                refused,
+                Refusal::Signatures(SignatureError::Broken { key: release().vkey.id().clone() })
+            );
         }
     }
 }
@@ -386,8 +413,8 @@ fn refuses_index_in_any_form_but_the_shortest() {
         wrong_line(&text.replace("index 42", &format!("index {wrong}")), 4);
     }
     let text = text.replace("index 42", "index 18446744073709551615");
-    let report = check(&evidence(note(&text, &[&release()])), &trusting(&[&release()])).unwrap();
-    assert_eq!(report.index, Some(u64::MAX));
+    let claim = check(&evidence(note(&text, &[&release()])), &trusting(&[&release()])).unwrap();
+    assert_eq!(claim.index, Some(u64::MAX));
 }
 
 #[test]
@@ -403,14 +430,25 @@ fn refuses_a_kind_of_evidence_that_the_policy_does_not_accept() {
     let conf = CONF.replace("note, commit", "commit");
     let policy = Trust::new(&conf, &[&release()], &[]).sealed();
     let refused = refusal(&evidence(good_note(&[&release()])), &policy);
-    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![Kind::Commit] });
+    assert_eq!(refused, Refusal::NoEvidence { accepted: vec![EvidenceKind::Commit] });
 }
 
 #[test]
 fn nothing_of_an_untrusted_note_is_reported_as_signed() {
-    use ostree_seal_trust::check;
-    let (report, verdict) =
-        check::examine(IMAGE, &evidence(good_note(&[&third()])), &trusting(&[&release()]));
-    assert!(verdict.is_err());
-    assert_eq!((report.expected, report.product, report.index, report.commit), (None, None, None, None));
+    let evidence = evidence(good_note(&[&third()]));
+    let refused = authenticate(&evidence, &trusting(&[&release()])).unwrap_err();
+    assert!(!refused.to_string().contains(&IMAGE.to_string()), "{refused}");
+}
+
+/// For who makes images: which digests were signed is known without an image, and of what the policy doesn't want, too.
+#[test]
+fn what_was_signed_is_known_without_an_image() {
+    let policy = trusting(&[&release()]);
+    let other = Statement { image: Digest([0x1b; 32]), ..statement() };
+    let signed = evidence(note(&other.to_string(), &[&release()]));
+    assert_eq!(approve(&signed, &policy).unwrap().digest, other.image);
+    assert!(check(&signed, &policy).is_err());
+    let old = Trust::new(&format!("{CONF}minimum-index = 43\n"), &[&release()], &[]).sealed();
+    assert_eq!(authenticate(&signed, &old).unwrap().digest, other.image);
+    assert!(approve(&signed, &old).is_err());
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use ostree_seal_trust::policy::PolicyError;
 use ostree_seal_trust::refusal::Refusal;
 
 use super::verity::MeasureError;
@@ -39,6 +40,29 @@ pub enum CheckError {
     },
     /// The check was asked, and said no.
     Refused(Refusal),
+}
+
+impl CheckError {
+    /// The words of [`CheckError::name`] that aren't [`Refusal::NAMES`].
+    pub const NAMES: [&str; 4] =
+        ["policy/missing", "policy/unreadable", "image/not-measured", "evidence/unreadable"];
+
+    /// A word for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::PolicyMissing { .. } => "policy/missing",
+            Self::PolicyUnreadable { .. } => "policy/unreadable",
+            Self::NotMeasured { .. } => "image/not-measured",
+            Self::EvidenceUnreadable { .. } => "evidence/unreadable",
+            Self::Refused(refusal) => refusal.name(),
+        }
+    }
+}
+
+impl From<PolicyError> for CheckError {
+    fn from(error: PolicyError) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 impl From<Refusal> for CheckError {

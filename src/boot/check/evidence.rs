@@ -2,10 +2,10 @@
 
 use std::os::fd::BorrowedFd;
 
-use ostree_seal_trust::evidence::{COMMIT_MAX, CommitObject, Evidence, NOTE_FILE, Subject};
+use ostree_seal_trust::evidence::{COMMIT_MAX, CommitObject, Evidence, EvidenceKind, NOTE_FILE, Subject};
 use ostree_seal_trust::names::CommitId;
 use ostree_seal_trust::note::{NOTE_MAX, Note};
-use ostree_seal_trust::policy::{Kind, SealedPolicy};
+use ostree_seal_trust::policy::SealedPolicy;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -14,7 +14,7 @@ use crate::read::{ReadError, read_limited};
 
 /// Where the evidence for a deployment lies.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
+pub struct EvidencePlaces<'a> {
     /// The deployment's directory, which holds [`NOTE_FILE`].
     pub deployment: BorrowedFd<'a>,
     /// The repository's `objects`.
@@ -23,8 +23,12 @@ pub struct Places<'a> {
 
 /// Reads what the policy accepts for a deployment. A file that isn't there is no evidence; a file that can't be read is a
 /// refusal.
-pub fn read(places: Places<'_>, commit: CommitId, policy: &SealedPolicy) -> Result<Evidence, CheckError> {
-    let note = match policy.accepts(Kind::Note) {
+pub fn read(
+    places: EvidencePlaces<'_>,
+    commit: CommitId,
+    policy: &SealedPolicy,
+) -> Result<Evidence, CheckError> {
+    let note = match policy.accepts(EvidenceKind::Note) {
         true => read_optional(places.deployment, NOTE_FILE, NOTE_MAX)?,
         false => None,
     };
@@ -52,11 +56,11 @@ pub fn with_note(
 /// A commit may have megabytes, so it is read only if the check will look at it.
 fn needs_commit(evidence: &Evidence, commit: CommitId, policy: &SealedPolicy) -> bool {
     match &evidence.note {
-        Some(note) if policy.accepts(Kind::Note) => {
+        Some(note) if policy.accepts(EvidenceKind::Note) => {
             let named = Note::parse(note).ok().and_then(|note| note.statement.commit);
             named.is_some_and(|named| named != commit)
         }
-        _ => policy.accepts(Kind::Commit),
+        _ => policy.accepts(EvidenceKind::Commit),
     }
 }
 

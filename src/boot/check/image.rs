@@ -3,7 +3,8 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use ostree_seal_trust::check::{self, Proof, Report};
+use ostree_seal_trust::check::{Proof, check};
+use ostree_seal_trust::claim::Claim;
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::Evidence;
 use ostree_seal_trust::policy::SealedPolicy;
@@ -19,7 +20,26 @@ pub struct MeasuredImage {
     digest: Digest,
 }
 
-/// An open image that passed the check. Nothing else makes one, and nothing else can be mounted as a sealed root.
+/// An open image that passed the check. Only [`MeasuredImage::verify`] makes one, and nothing else can be mounted as a sealed
+/// root: neither an image that was only measured,
+///
+/// ```compile_fail,E0308
+/// # use ostree_seal_root::{check::image::MeasuredImage, error::BootError, mount::{Layers, mount_verified}};
+/// fn mount(image: &MeasuredImage, layers: &Layers<'_>) -> Result<(), BootError> {
+///     mount_verified(image, "image", layers).map(drop)
+/// }
+/// ```
+///
+/// nor another file under a proof that was made for this one:
+///
+/// ```compile_fail,E0451
+/// # use std::os::fd::OwnedFd;
+/// # use ostree_seal_root::check::image::VerifiedImage;
+/// # use ostree_seal_trust::check::Proof;
+/// fn forge(image: OwnedFd, proof: Proof) -> VerifiedImage {
+///     VerifiedImage { image, proof }
+/// }
+/// ```
 #[derive(Debug)]
 pub struct VerifiedImage {
     image: OwnedFd,
@@ -42,15 +62,15 @@ impl MeasuredImage {
 
     /// Gives the image back as one that may be mounted, or says why not.
     pub fn verify(self, evidence: &Evidence, policy: &SealedPolicy) -> Result<VerifiedImage, Refusal> {
-        let (_, verdict) = check::examine(self.digest, evidence, policy);
-        verdict.map(|proof| VerifiedImage { image: self.image, proof })
+        let proof = check(self.digest, evidence, policy)?;
+        Ok(VerifiedImage { image: self.image, proof })
     }
 }
 
 impl VerifiedImage {
-    /// What the check found out.
-    pub fn report(&self) -> &Report {
-        self.proof.report()
+    /// What was signed, by whom.
+    pub fn claim(&self) -> &Claim {
+        self.proof.claim()
     }
 }
 

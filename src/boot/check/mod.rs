@@ -7,7 +7,7 @@ use ostree_seal_trust::policy::SealedPolicy;
 
 use crate::error::BootError;
 use crate::find::Found;
-use evidence::Places;
+use evidence::EvidencePlaces;
 use image::{MeasuredImage, VerifiedImage};
 
 pub mod error; // why there is no verified image
@@ -20,7 +20,7 @@ pub mod verity; // the digest as the kernel measures it
 pub fn verify(found: &Found, policy: &SealedPolicy) -> Result<VerifiedImage, BootError> {
     let path = found.deployment.image_path();
     let image = found.deployment.open_image()?;
-    let places = Places { deployment: found.deployment.dir.as_fd(), objects: found.objects.as_fd() };
+    let places = EvidencePlaces { deployment: found.deployment.dir.as_fd(), objects: found.objects.as_fd() };
     let evidence = evidence::read(places, found.deployment.commit, policy)
         .map_err(|error| BootError::check(&path, error))?;
     let image = MeasuredImage::measure(image, &Path::new("/").join(&path)).map_err(BootError::unchecked)?;

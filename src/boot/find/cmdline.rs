@@ -74,6 +74,21 @@ fn weakens(argument: &str) -> bool {
     WEAKENING.iter().any(|prefix| argument.starts_with(prefix))
 }
 
+impl CmdlineError {
+    /// Every word that [`CmdlineError::name`] has.
+    pub const NAMES: [&str; 4] = ["cmdline/no-target", "cmdline/twice", "cmdline/not-a-path", "cmdline/slot"];
+
+    /// A word for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoTarget => "cmdline/no-target",
+            Self::Twice(_) => "cmdline/twice",
+            Self::NotAPath(_) => "cmdline/not-a-path",
+            Self::Slot(_) => "cmdline/slot",
+        }
+    }
+}
+
 impl fmt::Display for CmdlineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -183,6 +183,34 @@ fn split(path: &str) -> Option<(&str, CommitId)> {
     checksum.parse().ok().filter(|_| number).map(|commit| (stateroot, commit))
 }
 
+impl DeploymentError {
+    /// Every word that [`DeploymentError::name`] has.
+    pub const NAMES: [&str; 8] = [
+        "deployment/missing",
+        "deployment/escapes",
+        "deployment/outside",
+        "deployment/not-a-deployment",
+        "deployment/no-file",
+        "deployment/not-regular",
+        "deployment/no-verity-in-kernel",
+        "deployment/unreadable",
+    ];
+
+    /// A word for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "deployment/missing",
+            Self::Escapes(_) => "deployment/escapes",
+            Self::Outside(_) => "deployment/outside",
+            Self::NotADeployment { .. } => "deployment/not-a-deployment",
+            Self::NoFile(_) => "deployment/no-file",
+            Self::NotRegular { .. } => "deployment/not-regular",
+            Self::NoVerityInKernel(_) => "deployment/no-verity-in-kernel",
+            Self::Os(..) => "deployment/unreadable",
+        }
+    }
+}
+
 impl fmt::Display for DeploymentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

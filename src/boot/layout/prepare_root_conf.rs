@@ -4,10 +4,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use rustix::io::Errno;
-
-use crate::error::{BootError, Doing};
-
 /// Where `prepare-root.conf` may be, below the root of the initramfs.
 pub const PLACES: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
 
@@ -34,9 +30,20 @@ pub enum RootMode {
     TransientReadOnly,
 }
 
+/// Which file can't be followed, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayoutError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong in it.
+    pub problem: LayoutProblem,
+}
+
 /// Why `prepare-root.conf` can't be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConfError {
+pub enum LayoutProblem {
+    /// It is not UTF-8.
+    NotText,
     /// This line (counted from 1) is neither a group, nor a `key=value` in a group, nor a comment.
     Line(usize),
     /// This key has this value instead of `true` or `false`.
@@ -52,18 +59,18 @@ pub enum ConfError {
 
 /// The layout that the files at [`PLACES`] ask for, as far as they are there, in that order. Each must be understood, and
 /// the last one counts as a whole, as for ostree-prepare-root.
-pub fn last_of(files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Result<Layout, BootError> {
+pub fn last_of(files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Result<Layout, LayoutError> {
     let mut layout = Layout::default();
     for (path, bytes) in files {
-        let text = std::str::from_utf8(&bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
-        layout = parse(text).map_err(|error| BootError::Conf(path, error))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| LayoutProblem::NotText);
+        layout = text.and_then(parse).map_err(|problem| LayoutError { path, problem })?;
     }
     Ok(layout)
 }
 
 /// Reads the text of a `prepare-root.conf`, in the key file format of GLib. Unknown groups and keys are ignored, and of
 /// keys given twice the last one counts.
-pub fn parse(text: &str) -> Result<Layout, ConfError> {
+pub fn parse(text: &str) -> Result<Layout, LayoutProblem> {
     let (mut transient, mut transient_ro, mut etc_transient, mut readonly) = (None, None, None, None);
     let mut group = None;
     for (index, line) in text.lines().enumerate() {
@@ -72,11 +79,11 @@ pub fn parse(text: &str) -> Result<Layout, ConfError> {
             continue;
         }
         if let Some(rest) = line.strip_prefix('[') {
-            let name = rest.trim_end().strip_suffix(']').ok_or(ConfError::Line(index + 1))?;
+            let name = rest.trim_end().strip_suffix(']').ok_or(LayoutProblem::Line(index + 1))?;
             group = Some(name);
             continue;
         }
-        let ((key, value), group) = line.split_once('=').zip(group).ok_or(ConfError::Line(index + 1))?;
+        let ((key, value), group) = line.split_once('=').zip(group).ok_or(LayoutProblem::Line(index + 1))?;
         let slot = match (group, key.trim_end()) {
             ("root", "transient") => &mut transient,
             ("root", "transient-ro") => &mut transient_ro,
@@ -88,7 +95,7 @@ pub fn parse(text: &str) -> Result<Layout, ConfError> {
     }
     Ok(Layout {
         root: match (boolean("root.transient", transient)?, boolean("root.transient-ro", transient_ro)?) {
-            (Some(true), Some(true)) => return Err(ConfError::BothTransient),
+            (Some(true), Some(true)) => return Err(LayoutProblem::BothTransient),
             (Some(true), _) => RootMode::Transient,
             (_, Some(true)) => RootMode::TransientReadOnly,
             _ => RootMode::ReadOnly,
@@ -98,18 +105,27 @@ pub fn parse(text: &str) -> Result<Layout, ConfError> {
     })
 }
 
-fn boolean(key: &'static str, value: Option<&str>) -> Result<Option<bool>, ConfError> {
+fn boolean(key: &'static str, value: Option<&str>) -> Result<Option<bool>, LayoutProblem> {
     match value {
         None => Ok(None),
         Some("true" | "1") => Ok(Some(true)),
         Some("false" | "0") => Ok(Some(false)),
-        Some(value) => Err(ConfError::NotBoolean { key, value: value.to_owned() }),
+        Some(value) => Err(LayoutProblem::NotBoolean { key, value: value.to_owned() }),
     }
 }
 
-impl fmt::Display for ConfError {
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reading {}: {}", self.path.display(), self.problem)
+    }
+}
+
+impl std::error::Error for LayoutError {}
+
+impl fmt::Display for LayoutProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotText => write!(f, "it is not UTF-8 text"),
             Self::Line(line) => {
                 write!(f, "line {line} is neither [group], key=value in a group, nor a comment")
             }
@@ -121,13 +137,13 @@ impl fmt::Display for ConfError {
     }
 }
 
-impl std::error::Error for ConfError {}
+impl std::error::Error for LayoutProblem {}
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{ConfError, Layout, RootMode, last_of, parse};
+    use super::{Layout, LayoutProblem, RootMode, last_of, parse};
 
     #[test]
     fn nothing_said_is_a_read_only_root_and_a_kept_etc() {
@@ -173,20 +189,20 @@ mod tests {
     fn refuses_what_is_not_a_boolean() {
         for value in ["yes", "", "TRUE", "2"] {
             let error = parse(&format!("[etc]\ntransient={value}")).unwrap_err();
-            assert_eq!(error, ConfError::NotBoolean { key: "etc.transient", value: value.to_owned() });
+            assert_eq!(error, LayoutProblem::NotBoolean { key: "etc.transient", value: value.to_owned() });
         }
     }
 
     #[test]
     fn refuses_both_kinds_of_transient_root() {
-        assert_eq!(parse("[root]\ntransient=true\ntransient-ro=true"), Err(ConfError::BothTransient));
+        assert_eq!(parse("[root]\ntransient=true\ntransient-ro=true"), Err(LayoutProblem::BothTransient));
     }
 
     #[test]
     fn refuses_lines_outside_the_format() {
-        assert_eq!(parse("transient=true\n"), Err(ConfError::Line(1)));
-        assert_eq!(parse("[etc]\n\ntransient\n"), Err(ConfError::Line(3)));
-        assert_eq!(parse("[etc\n"), Err(ConfError::Line(1)));
+        assert_eq!(parse("transient=true\n"), Err(LayoutProblem::Line(1)));
+        assert_eq!(parse("[etc]\n\ntransient\n"), Err(LayoutProblem::Line(3)));
+        assert_eq!(parse("[etc\n"), Err(LayoutProblem::Line(1)));
     }
 
     proptest! {

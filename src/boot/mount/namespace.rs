@@ -16,9 +16,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::error::{BootError, Doing};
 use crate::sys;
 
-/// The namespace that this thread came from.
+/// This thread's own mount namespace, and the one that it came from.
 #[derive(Debug)]
-pub struct Outside {
+pub struct PrivateMounts {
     namespace: OwnedFd,
     /// The root directory of this process, which the kernel forgets on the way back.
     slash: OwnedFd,
@@ -33,9 +33,9 @@ const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags:
 /// The directory below the root on which the physical root is mounted, and in the end the deployment's.
 pub const SYSROOT: &str = "sysroot";
 
-impl Outside {
+impl PrivateMounts {
     /// Moves this thread into a copy of its mount namespace. Nothing that is mounted from now on is seen outside.
-    pub fn leave(root: &Path) -> Result<Self, BootError> {
+    pub fn unshare(root: &Path) -> Result<Self, BootError> {
         let doing = Doing::step("entering a mount namespace");
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let namespace = openat(CWD, "/proc/thread-self/ns/mnt", flags, Mode::empty()).map_err(&doing)?;
@@ -64,7 +64,7 @@ impl Outside {
     }
 
     /// Goes back with nothing. If even that fails, the program is about to end, and its namespace with it.
-    pub fn come_back(&self) {
+    pub fn discard(&self) {
         let _ = self.enter();
     }
 

@@ -10,12 +10,12 @@ pub struct Entry {
     /// The key, without NUL.
     pub key: &'static str,
     /// The value.
-    pub value: Value,
+    pub value: EntryValue,
 }
 
 /// The types that the known keys have.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Value {
+pub enum EntryValue {
     /// Type `b`.
     Boolean(bool),
     /// Type `s`, without NUL.
@@ -27,12 +27,12 @@ pub enum Value {
 impl Entry {
     /// An entry of type `b`.
     pub fn boolean(key: &'static str, value: bool) -> Self {
-        Self { key, value: Value::Boolean(value) }
+        Self { key, value: EntryValue::Boolean(value) }
     }
 
     /// An entry of type `s`.
     pub fn text(key: &'static str, value: impl Into<String>) -> Self {
-        Self { key, value: Value::Text(value.into()) }
+        Self { key, value: EntryValue::Text(value.into()) }
     }
 }
 
@@ -65,11 +65,11 @@ fn element(entry: &Entry) -> Vec<u8> {
 }
 
 /// A `v`: the value, a NUL, the type.
-fn variant(value: &Value) -> Vec<u8> {
+fn variant(value: &EntryValue) -> Vec<u8> {
     let (mut bytes, kind) = match value {
-        Value::Boolean(value) => (vec![u8::from(*value)], "b"),
-        Value::Text(value) => (text(value), "s"),
-        Value::DeviceInode(device, inode) => {
+        EntryValue::Boolean(value) => (vec![u8::from(*value)], "b"),
+        EntryValue::Text(value) => (text(value), "s"),
+        EntryValue::DeviceInode(device, inode) => {
             (native(*device).into_iter().chain(native(*inode)).collect(), "(tt)")
         }
     };
@@ -108,7 +108,7 @@ fn push_offset(bytes: &mut Vec<u8>, offset: usize, size: usize) {
     bytes.extend(&offset.to_le_bytes()[..size]);
 }
 
-impl fmt::Debug for Value {
+impl fmt::Debug for EntryValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boolean(value) => write!(f, "{value}"),
@@ -124,7 +124,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
-    use super::{Entry, Value, serialize};
+    use super::{Entry, EntryValue, serialize};
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -137,7 +137,10 @@ mod tests {
         let entries = [
             Entry::boolean("composefs", true),
             Entry::text("composefs.signed", "/k"),
-            Entry { key: "backing-root-device-inode", value: Value::DeviceInode(0xfe00, 0x1122_3344_5566) },
+            Entry {
+                key: "backing-root-device-inode",
+                value: EntryValue::DeviceInode(0xfe00, 0x1122_3344_5566),
+            },
             Entry::boolean("sysroot-ro", false),
         ];
         let expected = concat!(

@@ -3,7 +3,11 @@
 
 use std::fmt::Display;
 
+use ostree_seal_trust::claim::ClaimError;
+use ostree_seal_trust::commit::CommitError;
+use ostree_seal_trust::policy::PolicyError;
 use ostree_seal_trust::refusal::Refusal;
+use ostree_seal_trust::signatures::SignatureError;
 
 use crate::check::error::CheckError;
 use crate::error::BootError;
@@ -61,7 +65,7 @@ impl From<&BootError> for Fields {
             BootError::Check(path, error) => Self::from(error.as_ref()).with_file(format!("/{path}")),
             BootError::Unreadable(path) | BootError::NotAnImage(path) => Self::of_file(format!("/{path}")),
             BootError::NotEnforced(options) => Self::of("verity=require", options),
-            BootError::Conf(path, error) => Self::of_file(path.display()).with_found(error),
+            BootError::Layout(error) => Self::of_file(error.path.display()).with_found(&error.problem),
             BootError::Kernel(_) | BootError::Step { .. } => Self::default(),
         }
     }
@@ -116,30 +120,62 @@ impl From<&CheckError> for Fields {
 impl From<&Refusal> for Fields {
     fn from(refusal: &Refusal) -> Self {
         match refusal {
-            Refusal::PolicyMalformed { path, error, .. } => Self::of_file(path).with_found(error),
-            Refusal::RevocationNotUnderstood { file } => Self::of_file(&file.path).with_found(&file.reason),
-            Refusal::TooFewKeys { path, threshold, usable, .. } => {
+            Refusal::Policy(error) => error.into(),
+            Refusal::NoEvidence { accepted } => Self::of(listed(accepted, ", "), "nothing"),
+            Refusal::Commit(error) => error.into(),
+            Refusal::Signatures(error) => error.into(),
+            Refusal::Claim(error) => error.into(),
+            Refusal::Note(_) => Self::default(),
+        }
+    }
+}
+
+impl From<&PolicyError> for Fields {
+    fn from(error: &PolicyError) -> Self {
+        match error {
+            PolicyError::Malformed { path, error, .. } => Self::of_file(path).with_found(error),
+            PolicyError::RevocationNotUnderstood { file } => {
+                Self::of_file(&file.path).with_found(&file.reason)
+            }
+            PolicyError::TooFewKeys { path, threshold, usable, .. } => {
                 Self::of(threshold, usable).with_file(path)
             }
-            Refusal::NoEvidence { accepted } => Self::of(listed(accepted, ", "), "nothing"),
-            Refusal::OtherCommit { note, subject } => Self::of(subject, note),
-            Refusal::CommitNotItsName { name, found } => Self::of(name, found),
-            Refusal::OtherProduct { expected, found } => Self::of(expected, or_none(found.as_ref())),
-            Refusal::IndexTooLow { minimum, found } => Self::of(minimum, or_none(found.as_ref())),
-            Refusal::OtherDigest { expected, found } => Self::of(expected, found),
-            Refusal::TrustedSignatureBroken { key } => {
-                Self { keys: Some(key.to_string()), ..Self::default() }
-            }
-            Refusal::NotEnoughKeys { threshold, counted, trusted, .. } => {
+        }
+    }
+}
+
+impl From<&CommitError> for Fields {
+    fn from(error: &CommitError) -> Self {
+        match error {
+            CommitError::NotItsName { name, found } => Self::of(name, found),
+            CommitError::Malformed { .. }
+            | CommitError::DetachedMalformed { .. }
+            | CommitError::ParentMissing { .. }
+            | CommitError::WithoutDigest { .. }
+            | CommitError::ProductMalformed { .. } => Self::default(),
+        }
+    }
+}
+
+impl From<&SignatureError> for Fields {
+    fn from(error: &SignatureError) -> Self {
+        match error {
+            SignatureError::Broken { key } => Self { keys: Some(key.to_string()), ..Self::default() },
+            SignatureError::TooFew { threshold, counted, trusted, .. } => {
                 Self { keys: Some(listed(trusted, " ")), ..Self::of(threshold, counted.len()) }
             }
-            Refusal::NoteMalformed(_)
-            | Refusal::TooManySignatures(_)
-            | Refusal::CommitMalformed { .. }
-            | Refusal::DetachedMalformed { .. }
-            | Refusal::ParentMissing { .. }
-            | Refusal::CommitWithoutDigest { .. }
-            | Refusal::CommitProductMalformed { .. } => Self::default(),
+            SignatureError::TooMany(_) => Self::default(),
+        }
+    }
+}
+
+impl From<&ClaimError> for Fields {
+    fn from(error: &ClaimError) -> Self {
+        match error {
+            ClaimError::OtherProduct { expected, found } => Self::of(expected, or_none(found.as_ref())),
+            ClaimError::IndexTooLow { minimum, found } => Self::of(minimum, or_none(found.as_ref())),
+            ClaimError::OtherCommit { note, subject } => Self::of(subject, note),
+            ClaimError::OtherDigest { expected, found } => Self::of(expected, found),
         }
     }
 }
@@ -154,9 +190,11 @@ fn or_none<T: Display>(value: Option<&T>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use ostree_seal_trust::claim::ClaimError;
     use ostree_seal_trust::digest::Digest;
-    use ostree_seal_trust::policy::Kind;
+    use ostree_seal_trust::evidence::EvidenceKind;
     use ostree_seal_trust::refusal::Refusal;
+    use ostree_seal_trust::signatures::SignatureError;
     use ostree_seal_trust::vkey::KeyId;
 
     use super::Fields;
@@ -164,8 +202,8 @@ mod tests {
 
     #[test]
     fn another_image_has_its_file_and_both_digests() {
-        let refusal = Refusal::OtherDigest { expected: Digest([1; 32]), found: Digest([2; 32]) };
-        let error = BootError::check("a/.ostree.cfs", refusal);
+        let refusal = ClaimError::OtherDigest { expected: Digest([1; 32]), found: Digest([2; 32]) };
+        let error = BootError::check("a/.ostree.cfs", Refusal::from(refusal));
         let fields = Fields::from(&error);
         let expected = [
             ("OSTREE_SEAL_FILE", "/a/.ostree.cfs"),
@@ -180,13 +218,13 @@ mod tests {
         let key = |name: &str| KeyId { name: name.to_owned(), hash: [0; 4] };
         let error = BootError::check(
             "i",
-            Refusal::NotEnoughKeys {
-                kind: Kind::Note,
+            Refusal::Signatures(SignatureError::TooFew {
+                kind: EvidenceKind::Note,
                 threshold: 2,
                 counted: vec![key("a")],
                 skipped: vec![],
                 trusted: vec![key("a"), key("b")],
-            },
+            }),
         );
         let fields = Fields::from(&error);
         assert_eq!(fields.keys.as_deref(), Some("a+00000000 b+00000000"));

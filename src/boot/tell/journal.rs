@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A kind of message, by which it can be found: `journalctl MESSAGE_ID=…`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MessageKind {
     /// The root was refused.
     Refused,
     /// The root could not be set up.
@@ -23,7 +23,7 @@ pub enum Kind {
     Resolved,
 }
 
-impl Kind {
+impl MessageKind {
     fn id(self) -> &'static str {
         match self {
             Self::Refused => "f2fd5cfa03614315851c914a7b6e20be",
@@ -59,7 +59,7 @@ impl Journal {
     }
 
     /// Says one sentence, with fields that carry its values.
-    pub fn say(&self, kind: Kind, message: &str, fields: &[(&str, &str)]) {
+    pub fn say(&self, kind: MessageKind, message: &str, fields: &[(&str, &str)]) {
         let sent = UnixDatagram::unbound()
             .and_then(|socket| socket.send_to(&datagram(kind, message, fields), &self.socket));
         // The kernel's log is for what somebody must see; each line of it may have to wait for a serial console.
@@ -75,7 +75,7 @@ impl Journal {
 }
 
 /// A message in the journal's native protocol.
-fn datagram(kind: Kind, message: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+fn datagram(kind: MessageKind, message: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let priority = kind.priority().to_string();
     let common = [
         ("MESSAGE_ID", kind.id()),
@@ -111,11 +111,11 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, datagram, one_line};
+    use super::{MessageKind, datagram, one_line};
 
     #[test]
     fn a_value_of_one_line_is_sent_as_text() {
-        let bytes = datagram(Kind::Refused, "no", &[("OSTREE_SEAL_PATH", "/a")]);
+        let bytes = datagram(MessageKind::Refused, "no", &[("OSTREE_SEAL_PATH", "/a")]);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.starts_with("MESSAGE_ID=f2fd5cfa03614315851c914a7b6e20be\nPRIORITY=2\n"), "{text}");
         assert!(text.ends_with("\nMESSAGE=no\nOSTREE_SEAL_PATH=/a\n"), "{text}");
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_value_of_two_lines_can_not_pose_as_a_field() {
-        let bytes = datagram(Kind::Refused, "a\nPRIORITY=7", &[]);
+        let bytes = datagram(MessageKind::Refused, "a\nPRIORITY=7", &[]);
         let framed = b"MESSAGE\n\x0c\0\0\0\0\0\0\0a\nPRIORITY=7\n";
         assert!(bytes.windows(framed.len()).any(|window| window == framed));
     }

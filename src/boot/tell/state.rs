@@ -8,7 +8,7 @@ use crate::mount::Method;
 
 /// How this root came to be. What is unknown is `null` in the file.
 #[derive(Debug, Clone, Default)]
-pub struct State {
+pub struct BootState {
     /// Whether the image passed the check. `false` is the policy's `mode = unsealed`.
     pub sealed: bool,
     /// The image's fs-verity digest as the kernel measured it.
@@ -62,7 +62,7 @@ impl Default for Steps {
     }
 }
 
-impl State {
+impl BootState {
     /// The text of the file.
     pub fn to_json(&self) -> String {
         let method = self.method.as_ref();
@@ -147,11 +147,11 @@ fn string(value: &str) -> String {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{State, Steps, string};
+    use super::{BootState, Steps, string};
 
     #[test]
     fn an_empty_state_says_unsealed_and_null() {
-        let state = State { steps: Steps::default(), ..State::default() };
+        let state = BootState { steps: Steps::default(), ..BootState::default() };
         let expected = concat!(
             r#"{"version":1,"mode":"unsealed","digest":null,"commit":null,"product":null,"index":null,"#,
             r#""evidence":null,"keys":[],"skipped":[],"policy":"","deployment":"","#,
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_index_keeps_all_its_digits() {
-        let state = State { index: Some(u64::MAX), ..State::default() };
+        let state = BootState { index: Some(u64::MAX), ..BootState::default() };
         assert!(state.to_json().contains(r#""index":18446744073709551615,"#));
     }
 

@@ -8,13 +8,14 @@ use std::path::Path;
 use anyhow::{Context as _, anyhow};
 use fn_error_context::context;
 use ostree_seal_root::check::error::CheckError;
-use ostree_seal_root::check::evidence::{self, Places};
+use ostree_seal_root::check::evidence::{self, EvidencePlaces};
 use ostree_seal_root::check::image::MeasuredImage;
 use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::find::deployment;
-use ostree_seal_trust::check::{self, Proof, Report};
+use ostree_seal_trust::check::{Proof, authenticate, check, deciding};
+use ostree_seal_trust::claim::Claim;
 use ostree_seal_trust::digest::Digest;
-use ostree_seal_trust::evidence::{Evidence, Subject};
+use ostree_seal_trust::evidence::{Evidence, EvidenceKind, Subject};
 use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
 
@@ -38,7 +39,11 @@ pub(super) enum Measurement {
 /// What the check said.
 #[derive(Debug)]
 pub(super) struct Examined {
-    pub(super) report: Report,
+    pub(super) digest: Digest,
+    /// The kind of evidence that decided, if there is any.
+    pub(super) kind: Option<EvidenceKind>,
+    /// What was signed, if enough trusted keys did.
+    pub(super) claim: Option<Claim>,
     pub(super) verdict: Result<Proof, Refusal>,
     pub(super) measurement: Measurement,
 }
@@ -51,8 +56,13 @@ struct Image {
 
 impl Image {
     fn examine(&self, evidence: &Evidence, policy: &SealedPolicy) -> Examined {
-        let (report, verdict) = check::examine(self.digest, evidence, policy);
-        Examined { report, verdict, measurement: self.measurement }
+        Examined {
+            digest: self.digest,
+            kind: deciding(evidence, policy),
+            claim: authenticate(evidence, policy).ok(),
+            verdict: check(self.digest, evidence, policy),
+            measurement: self.measurement,
+        }
     }
 }
 
@@ -119,7 +129,7 @@ pub(super) fn examine_deployment(
     let found = deployment::find(&root, target)?;
     let image = measure(found.open_image()?, &path.join(deployment::IMAGE_NAME))?;
     let objects = deployment::open_objects(&root)?;
-    let places = Places { deployment: found.dir.as_fd(), objects: objects.as_fd() };
+    let places = EvidencePlaces { deployment: found.dir.as_fd(), objects: objects.as_fd() };
     let evidence = evidence::read(places, found.commit, policy);
     Ok(image.and_then(|image| evidence.map(|evidence| image.examine(&evidence, policy))))
 }

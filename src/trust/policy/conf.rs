@@ -7,16 +7,17 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::evidence::EvidenceKind;
 use crate::names::{Product, ProductError};
-use crate::note::{SIGNATURES_MAX, parse_index, shortened};
-use crate::policy::Kind;
+use crate::note::{SIGNATURES_MAX, parse_index};
+use crate::text::shortened;
 
 /// What `policy.conf` says.
 #[derive(Debug, Clone)]
 pub(super) struct Conf {
     pub(super) mode: Mode,
     pub(super) product: Option<Product>,
-    pub(super) accept: Vec<Kind>,
+    pub(super) accept: Vec<EvidenceKind>,
     pub(super) threshold: usize,
     pub(super) minimum_index: u64,
 }
@@ -64,7 +65,7 @@ pub enum ConfError {
 struct Raw {
     mode: Option<Mode>,
     product: Option<Product>,
-    accept: Option<Vec<Kind>>,
+    accept: Option<Vec<EvidenceKind>>,
     threshold: Option<usize>,
     minimum_index: Option<u64>,
 }
@@ -81,7 +82,7 @@ impl Conf {
         Ok(Self {
             mode: raw.mode.ok_or((0, ConfError::NoMode))?,
             product: raw.product,
-            accept: raw.accept.unwrap_or_else(|| vec![Kind::Note]),
+            accept: raw.accept.unwrap_or_else(|| vec![EvidenceKind::Note]),
             threshold: raw.threshold.unwrap_or(1),
             minimum_index: raw.minimum_index.unwrap_or(0),
         })
@@ -165,12 +166,12 @@ impl FromStr for Mode {
     }
 }
 
-fn parse_accept(text: &str) -> Option<Vec<Kind>> {
+fn parse_accept(text: &str) -> Option<Vec<EvidenceKind>> {
     let mut kinds = Vec::new();
     for word in text.split(',') {
         let kind = match word.trim() {
-            "note" => Kind::Note,
-            "commit" => Kind::Commit,
+            "note" => EvidenceKind::Note,
+            "commit" => EvidenceKind::Commit,
             _ => return None,
         };
         if kinds.contains(&kind) {

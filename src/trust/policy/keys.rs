@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::files::{KeyFile, PolicyFiles};
-use crate::refusal::Refusal;
 use crate::vkey::{KeyId, Vkey, VkeyError};
 
 /// A key file that was found and doesn't count.
@@ -43,18 +42,15 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// A broken file in `trusted.d` costs its own key only. A broken file in `revoked.d` is a refusal: to pass over it
+    /// A broken file in `trusted.d` costs its own key only. A broken file in `revoked.d` is an error: to pass over it
     /// would be to trust the key that it revokes.
-    pub(super) fn sort_out(files: &PolicyFiles) -> Result<Self, Refusal> {
+    pub(super) fn sort_out(files: &PolicyFiles) -> Result<Self, SkippedKey> {
         let mut keys = Self { trusted: Vec::new(), revoked: Vec::new(), skipped: Vec::new() };
         for file in &files.revoked {
             match read_key(file) {
                 Ok(key) => keys.revoked.push(key),
                 Err(reason) if may_be_skipped(&reason) => keys.skip(&file.path, reason),
-                Err(reason) => {
-                    let file = SkippedKey { path: file.path.clone(), reason };
-                    return Err(Refusal::RevocationNotUnderstood { file });
-                }
+                Err(reason) => return Err(SkippedKey { path: file.path.clone(), reason }),
             }
         }
         for file in &files.trusted {

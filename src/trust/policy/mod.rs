@@ -4,8 +4,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::evidence::EvidenceKind;
 use crate::names::Product;
-use crate::refusal::Refusal;
+use crate::text::write_list;
 use crate::vkey::Vkey;
 
 use conf::{Conf, Mode};
@@ -29,29 +30,50 @@ pub enum Policy {
     Unsealed(Unsealed),
 }
 
-/// A kind of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A signed note.
-    Note,
-    /// A signed commit that holds the image's digest.
-    Commit,
-}
-
 /// The demands of a sealed system. Only a policy file that was read whole and understood whole makes one.
 #[derive(Debug, Clone)]
 pub struct SealedPolicy {
-    pub(crate) path: String,
-    pub(crate) product: Option<Product>,
-    pub(crate) accept: Vec<Kind>,
-    pub(crate) threshold: usize,
-    pub(crate) minimum_index: u64,
-    pub(crate) trusted: Vec<Vkey>,
-    pub(crate) revoked: Vec<Vkey>,
-    pub(crate) skipped: Vec<SkippedKey>,
+    path: String,
+    product: Option<Product>,
+    accept: Vec<EvidenceKind>,
+    threshold: usize,
+    minimum_index: u64,
+    trusted: Vec<Vkey>,
+    revoked: Vec<Vkey>,
+    skipped: Vec<SkippedKey>,
 }
 
-/// Leave to mount without a check. Only a policy file that says `mode = unsealed` gives it.
+/// Why a policy can't be gone by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyError {
+    /// `policy.conf` is not understood.
+    Malformed {
+        /// The file.
+        path: String,
+        /// The line, from 1; 0 if it is about no line.
+        line: usize,
+        /// What is wrong there.
+        error: ConfError,
+    },
+    /// A file in `revoked.d` is not understood, so that the key which it revokes can't be told.
+    RevocationNotUnderstood {
+        /// The file.
+        file: SkippedKey,
+    },
+    /// The policy asks for more keys than it has.
+    TooFewKeys {
+        /// The policy file.
+        path: String,
+        /// How many keys must sign.
+        threshold: usize,
+        /// How many different keys are there.
+        usable: usize,
+        /// The key files that don't count.
+        skipped: Vec<SkippedKey>,
+    },
+}
+
+/// Permission to mount without a check. Only a policy file that says `mode = unsealed` gives it.
 #[derive(Debug, Clone)]
 pub struct Unsealed {
     path: String,
@@ -59,9 +81,9 @@ pub struct Unsealed {
 
 impl Policy {
     /// The policy that these files make up.
-    pub fn parse(files: &PolicyFiles) -> Result<Self, Refusal> {
+    pub fn parse(files: &PolicyFiles) -> Result<Self, PolicyError> {
         let path = &files.path;
-        let conf = Conf::parse(&files.conf).map_err(|(line, error)| Refusal::PolicyMalformed {
+        let conf = Conf::parse(&files.conf).map_err(|(line, error)| PolicyError::Malformed {
             path: path.clone(),
             line,
             error,
@@ -69,10 +91,15 @@ impl Policy {
         if conf.mode == Mode::Unsealed {
             return Ok(Self::Unsealed(Unsealed { path: path.clone() }));
         }
-        let keys = Keys::sort_out(files)?;
+        let keys = Keys::sort_out(files).map_err(|file| PolicyError::RevocationNotUnderstood { file })?;
         let (threshold, usable) = (conf.threshold, keys.distinct());
         if threshold > usable {
-            return Err(Refusal::TooFewKeys { path: path.clone(), threshold, usable, skipped: keys.skipped });
+            return Err(PolicyError::TooFewKeys {
+                path: path.clone(),
+                threshold,
+                usable,
+                skipped: keys.skipped,
+            });
         }
         Ok(Self::Sealed(SealedPolicy {
             path: path.clone(),
@@ -99,8 +126,13 @@ impl SealedPolicy {
     }
 
     /// Whether evidence of this kind counts.
-    pub fn accepts(&self, kind: Kind) -> bool {
+    pub fn accepts(&self, kind: EvidenceKind) -> bool {
         self.accept.contains(&kind)
+    }
+
+    /// The kinds of evidence that count, in the policy's order.
+    pub fn accepted(&self) -> &[EvidenceKind] {
+        &self.accept
     }
 
     /// How many different trusted keys must have signed, at least 1.
@@ -136,11 +168,35 @@ impl Unsealed {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Note => "note",
-            Self::Commit => "commit",
-        })
+impl PolicyError {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "policy/malformed",
+            Self::RevocationNotUnderstood { .. } => "policy/revocation-not-understood",
+            Self::TooFewKeys { .. } => "policy/too-few-keys",
+        }
     }
 }
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed { path, line: 0, error } => {
+                write!(f, "the policy {path} is not understood: {error}")
+            }
+            Self::Malformed { path, line, error } => {
+                write!(f, "the policy {path} is not understood in line {line}: {error}")
+            }
+            Self::RevocationNotUnderstood { file } => {
+                write!(f, "a revoked key can't be told: {file}; put the key's .vkey file there")
+            }
+            Self::TooFewKeys { path, threshold, usable, skipped } => {
+                write!(f, "the policy {path} wants signatures of {threshold} keys and has {usable}")?;
+                write_list(f, " (skipped: ", skipped, ")")?;
+                write!(f, "; put more .vkey files into trusted.d beside it")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PolicyError {}
