@@ -8,14 +8,15 @@ installkernel() {
     hostonly='' instmods loop
 }
 install() {
-    local from=/etc/ostree-seal kind key conf
+    local from=/etc/ostree-seal kind place key conf
     [[ -e $dracutsysrootdir$from/policy.conf ]] || from=/usr/lib/ostree-seal
     put "$dracutsysrootdir$from/policy.conf" usr/lib/ostree-seal/policy.conf || give_up "there is no policy.conf in /etc/ostree-seal or /usr/lib/ostree-seal"
     for kind in trusted.d revoked.d; do
         mkdir -p "$initdir/usr/lib/ostree-seal/$kind"
-        for key in "$dracutsysrootdir"/etc/ostree-seal/"$kind"/* "$dracutsysrootdir"/usr/lib/ostree-seal/"$kind"/*; do
-            [[ ! -e $key && ! -L $key ]] || put "$key" "usr/lib/ostree-seal/$kind/$([[ $key != */etc/* ]] || echo etc-)${key##*/}" ||
-                give_up "$key could not be copied"
+        for place in etc usr/lib; do
+            for key in "$dracutsysrootdir/$place/ostree-seal/$kind"/{*,.*.vkey}; do
+                [[ ! -e $key && ! -L $key ]] || put "$key" "usr/lib/ostree-seal/$kind/${place%/*}-${key##*/}" || give_up "$key could not be copied"
+            done
         done
     done
     compgen -G "$initdir/usr/lib/ostree-seal/trusted.d/*.vkey" >/dev/null || grep -q '^mode *= *unsealed' "$initdir/usr/lib/ostree-seal/policy.conf" ||
@@ -28,5 +29,6 @@ install() {
     ln -sfn /dev/null "$initdir/etc/systemd/system/ostree-prepare-root.service"
 }
 # A file in the place of a symlink, which dracut's own functions would keep as one: `deploy` reads files, and follows no links.
-put() { command install -D -p -m 644 "$1" "$initdir/$2"; }
+# The names of the two places differ in their beginnings, so that neither takes the other's place. What is no file is not opened.
+put() { [[ -f $1 ]] && command install -D -p -m 644 "$1" "$initdir/$2"; }
 give_up() { dfatal "ostree-seal: $1; this initramfs could not boot a sealed system"; exit 1; }

@@ -10,6 +10,7 @@
 runs_well
 is_sealed 7
 fails sysroot_is_read_only "Read-only" touch /sysroot/x
+same the_service_has_a_time_limit 30min "$(systemctl show -P TimeoutStartUSec $SERVICE)"
 marker=$(echo /sysroot/ostree/deploy/debian/deploy/*.0/.ostree.seal-deferred)
 succeeds the_build_host_has_left_its_marker test -e "$marker"
 succeeds deploy_completes_what_the_build_host_began ostree-seal deploy 0
