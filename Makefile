@@ -44,20 +44,21 @@ test:
 
 check:
 	$(TOOLS)/deps.sh vm
-	$(MAKE) build-vm
 	$(TOOLS)/check.sh everyday vm
 
 vm-test:
 	$(TOOLS)/deps.sh vm
-	$(MAKE) build-vm
 	$(TOOLS)/check.sh vm
 
-# Debian sid's ostree and composefs, for the comparison byte for byte; made once.
+# Debian sid's ostree and composefs and the composefs project's vectors, for the comparison byte for byte; made once.
 oracle:
 	$(TOOLS)/deps.sh oracle
 	$(TOOLS)/oracle.sh
+	$(TOOLS)/vectors.sh
 
+# What it can't do without is asked for before anything is installed or compiled.
 demo:
+	tests/demo.sh ready
 	$(TOOLS)/deps.sh demo
 	$(MAKE) build
 	tests/demo.sh

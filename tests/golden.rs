@@ -15,6 +15,9 @@ use ostree_seal::erofs::{self, Versions};
 use ostree_seal::merkle;
 use sha2::{Digest, Sha256};
 
+#[path = "common/cache.rs"]
+mod cache;
+
 fn image(text: &[u8], versions: Versions) -> Vec<u8> {
     let tree = dump::parse(text).unwrap();
     let plan = erofs::plan(&tree, versions).unwrap();
@@ -98,10 +101,15 @@ fn own_vectors_give_the_pinned_images() {
     assert_eq!(checked, 108, "every vector with each of the three version arguments");
 }
 
-/// The composefs project's vectors, which are not in this repository.
-fn upstream() -> Option<Vec<PathBuf>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/upstream");
-    let entries = std::fs::read_dir(&dir).ok()?;
+/// The composefs project's vectors, which are not in this repository: `tests/tools/vectors.sh` takes them from Debian.
+fn upstream(test: &str) -> Option<Vec<PathBuf>> {
+    let dir = cache::cache().join("composefs-vectors");
+    let Ok(entries) = std::fs::read_dir(&dir) else {
+        let reason = format!("no vectors in {} (make oracle)", dir.display());
+        assert!(cache::may_be_missing(), "{test}: {reason}");
+        println!("SKIP {test}: {reason}");
+        return None;
+    };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     Some(paths)
@@ -109,10 +117,7 @@ fn upstream() -> Option<Vec<PathBuf>> {
 
 #[test]
 fn upstream_vectors_give_the_pinned_images() {
-    let Some(paths) = upstream() else {
-        println!("SKIP upstream_vectors_give_the_pinned_images: no vectors in ../shared/vectors/upstream");
-        return;
-    };
+    let Some(paths) = upstream("upstream_vectors_give_the_pinned_images") else { return };
     let is_dump =
         |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "dump" || extension == "gz");
     let mut checked = 0;
@@ -140,12 +145,7 @@ fn upstream_vectors_give_the_pinned_images() {
 
 #[test]
 fn refuses_each_upstream_vector_that_should_fail() {
-    let Some(paths) = upstream() else {
-        println!(
-            "SKIP refuses_each_upstream_vector_that_should_fail: no vectors in ../shared/vectors/upstream"
-        );
-        return;
-    };
+    let Some(paths) = upstream("refuses_each_upstream_vector_that_should_fail") else { return };
     let should_fail =
         |path: &&PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("should-fail");
     let mut checked = 0;

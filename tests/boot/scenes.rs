@@ -52,7 +52,7 @@ struct Expected {
 #[test]
 fn every_scene_ends_as_it_should() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: all scenes, since only root can mount");
+        println!("SKIP every_scene_ends_as_it_should: only root can mount");
         return;
     }
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/boot/scenes");

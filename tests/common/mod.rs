@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+pub mod cache;
 pub mod dumps;
 pub mod oracle;
 pub mod repo;

@@ -1,26 +1,38 @@
 #!/bin/bash
-# Runs the checks and counts: check.sh [everyday] [vm]. Goes on after a failure, and fails at the end if there was one.
+# Runs the checks and counts: check.sh [everyday] [vm]. Goes on after a failure, and fails at the end if there was one. A
+# table says how long each part took.
 #
 # A test that can't run here prints a line `SKIP name: reason` and returns; it is counted as skipped, not as passed, and
-# the line is shown.
+# the line is shown. With `vm`, which needs the network anyway, what other people's programs are compared with is made
+# first, and no such test may be skipped.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
 cd "$(dirname "$0")/../.."
 
 passed=0 failed=0 skipped=0
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+log=$work/log
+
+# timed NAME COMMAND...: how long it took is a row of the table.
+timed() {
+    local name=$1 began=$SECONDS status=0
+    shift
+    "$@" || status=$?
+    printf '%-24s %6ds\n' "$name" "$((SECONDS - began))" >>"$work/table"
+    return "$status"
+}
 
 # step NAME COMMAND...: one check that passes or fails as a whole.
 step() {
     local name=$1
-    shift
     say "== $name"
-    if "$@"; then
+    if timed "$@"; then
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
+        shift
         printf 'FAILED %s: %s\n' "$name" "$*"
     fi
 }
@@ -39,10 +51,12 @@ show_cargo_test() {
     ' tally="$log"
 }
 
+cargo_test() { cargo test --locked --workspace --no-fail-fast -- --show-output 2>&1 | show_cargo_test; }
+
 cargo_tests() {
     local status=0 ok bad skip
     say "== cargo test"
-    cargo test --locked --workspace --no-fail-fast -- --show-output 2>&1 | show_cargo_test || status=$?
+    timed "tests, run" cargo_test || status=$?
     read -r ok bad skip <"$log"
     # A test program that doesn't build or crashes leaves no line of failed tests.
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
@@ -64,14 +78,26 @@ everyday() {
     step rustfmt cargo fmt --all --check
     step clippy cargo clippy --locked --workspace --all-targets -- -D warnings
     lint_shell
+    step "tests, built" cargo test --quiet --locked --workspace --no-run
     cargo_tests
 }
 
+# Other people's programs and vectors.
+peers() {
+    step "oracle and vectors" oracle_and_vectors
+    export OSTREE_SEAL_REQUIRE_ORACLE=1
+}
+
+oracle_and_vectors() { tests/tools/oracle.sh && tests/tools/vectors.sh; }
+
 # tests/vm/run.sh prints `ok`, `not ok` and `skip` lines, one a case.
+guests() { tests/vm/run.sh 2>&1 | tee "$log"; }
+
 vm() {
     local status=0 bad
+    step "programs, built" "${MAKE:-make}" --no-print-directory build-vm
     say "== tests on real kernels"
-    tests/vm/run.sh 2>&1 | tee "$log" || status=$?
+    timed "real kernels" guests || status=$?
     bad=$(grep -c '^not ok ' "$log" || true)
     if [ "$status" != 0 ] && [ "$bad" = 0 ]; then bad=1; fi
     passed=$((passed + $(grep -c '^ok ' "$log" || true)))
@@ -79,11 +105,15 @@ vm() {
     skipped=$((skipped + $(grep -c '^skip ' "$log" || true)))
 }
 
+case " $* " in *" vm "*) peers ;; esac
 for part in "$@"; do
     case $part in
     everyday | vm) "$part" ;;
     *) die "check.sh knows no part '$part'" ;;
     esac
 done
+printf '\n%-24s %7s\n' part wall
+cat "$work/table"
+printf '%-24s %6ds\n\n' all "$SECONDS"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]

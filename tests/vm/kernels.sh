@@ -1,28 +1,11 @@
 #!/bin/bash
 # Fetches Debian kernels for the guests: kernels.sh SUITE... (trixie: 6.12, sid: the newest). Each is made once, under
 # $CACHE/kernels/SUITE: a root with lib/modules/KVER, where depmod has run and vmlinuz lies beside the modules.
-# The machine's own apt configuration isn't touched: lists, sources and cache are directories of ours.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/../tools/common.sh"
-
-# apt_for SUITE PROGRAM ARGS... Lists of sid are valid for a week, and a mirror that stands still is as good for a test: what
-# it has is signed all the same.
-apt_for() {
-    local state=$CACHE/apt/$1 program=$2
-    shift 2
-    "$program" -q -o Dir::State="$state/state" -o Dir::State::status="$state/status" -o Dir::Cache="$state/cache" \
-        -o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null -o Dir::Etc::Preferences=/dev/null \
-        -o Dir::Etc::PreferencesParts=/dev/null -o Acquire::Languages=none -o Acquire::Check-Valid-Until=false -o APT::Sandbox::User=root "$@"
-}
-
-update_lists() {
-    local suite=$1 state=$CACHE/apt/$1
-    mkdir -p "$state/state/lists/partial" "$state/cache/archives/partial"
-    : >"$state/status"
-    printf 'deb [arch=amd64 signed-by=%s] %s %s main\n' "$KEYRING" "$(debian_mirror)" "$suite" >"$state/sources.list"
-    apt_for "$suite" apt-get update >"$state/log" 2>&1 || die "apt could not read the lists of $suite; see $state/log"
-}
+# shellcheck source=tests/tools/apt.sh
+. "$(dirname "$0")/../tools/apt.sh"
 
 # The package that the cloud metapackage stands for, and the parts that newer kernels are split into.
 kernel_packages() {
@@ -47,7 +30,7 @@ fetch() {
     local suite=$1 work=$CACHE/kernels/$1.partial package
     rm -rf "$work"
     mkdir -p "$work/debs" "$work/root"
-    update_lists "$suite"
+    update_lists "$suite" "$suite"
     mapfile -t packages < <(kernel_packages "$suite")
     [ ${#packages[@]} -gt 0 ] || die "$suite has no linux-image-cloud-amd64"
     (cd "$work/debs" && apt_for "$suite" apt-get download "${packages[@]}") >>"$CACHE/apt/$suite/log" 2>&1 ||
