@@ -9,15 +9,17 @@ cd "$(dirname "$0")/.."
 . tests/vm/debian.sh
 
 TARGET=${CARGO_TARGET_DIR:-target}
-SEAL=${SEAL:-$(realpath "$TARGET/release/ostree-seal")}
-SEAL_ROOT=${SEAL_ROOT:-$(realpath "$TARGET"/*/initrd/ostree-seal-root)}
+SEAL=${SEAL:-$(realpath -m "$TARGET/release/ostree-seal")}
+SEAL_ROOT=${SEAL_ROOT:-$(realpath -m "$TARGET"/*/initrd/ostree-seal-root)}
 SUITE=trixie
 BRANCH=demo/os
 OSNAME=demo
 
 export BEGAN=${BEGAN:-$EPOCHSECONDS}
 
-heading() { printf '\n\033[1m== %s\033[0m   [%d s]\n' "$*" "$((EPOCHSECONDS - BEGAN))"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then bold=$'\033[1m' plain=$'\033[0m'; fi
+heading() { printf '\n%s== %s%s   [%d s]\n' "$bold" "$*" "$plain" "$((EPOCHSECONDS - BEGAN))"; }
 remark() { printf '   %s\n' "$*"; }
 
 # Shows a command as one would type it, then runs it.
@@ -187,6 +189,8 @@ if [ "${1:-}" = mount ]; then
 fi
 
 need_root "the demo (it makes a Debian root, and mounts)"
+need_own_mounts "the demo"
+if [ "${1:-}" = ready ]; then exit; fi
 need_programs ostree fsverity unshare qemu-system-x86_64 busybox cpio debugfs modprobe xz
 mkdir -p "$CACHE"
 WORK=$(mktemp -d -p "$CACHE" demo.XXXXXX)

@@ -18,6 +18,16 @@ die() {
 
 need_root() { [ "$(id -u)" = 0 ] || die "$1 needs root: run it as root"; }
 
+# Whoever mounts does it in a mount namespace, which takes the mounts along when it ends.
+need_own_mounts() {
+    local said
+    if said=$(unshare --mount --propagation private true 2>&1); then return; fi
+    if [ "$(awk '$5 == "/"' /proc/self/mountinfo 2>/dev/null)" = "" ]; then
+        die "$1 needs a / that is a mount point, with /proc in it, and this looks like a plain chroot: leave it, run 'mount --bind DIR DIR' and 'mount -t proc proc DIR/proc' on its directory, and enter it again"
+    fi
+    die "$1 needs a mount namespace of its own, and may make none here: $said"
+}
+
 need_programs() {
     local program
     for program in "$@"; do

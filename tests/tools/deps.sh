@@ -21,7 +21,7 @@ check  | strace                 | command -v strace
 check  | xz-utils               | command -v xz
 check  | cpio                   | command -v cpio
 check  | bsdutils               | command -v script
-check  | shellcheck             | command -v shellcheck
+lint   | shellcheck             | command -v shellcheck
 root   | debootstrap            | command -v debootstrap
 root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-keyring.gpg
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
@@ -38,9 +38,9 @@ busybox_is_static() { command -v busybox && ! ldd "$(command -v busybox)"; }
 groups_of() {
     case $1 in
     build) echo build ;;
-    check) echo build check ;;
-    vm) echo build check root vm ;;
-    demo) echo build root check vm ;;
+    check) echo build check lint ;;
+    vm) echo build check lint root vm ;;
+    demo) echo build check root vm ;;
     oracle) echo root ;;
     *) die "deps.sh knows no group '$1'" ;;
     esac
@@ -73,18 +73,21 @@ install_packages() {
     apt-get install -qq -y --no-install-recommends "$@" >/dev/null || die "apt-get could not install $*"
 }
 
-need_toolchain() {
-    cargo --version >/dev/null 2>&1 || die "cargo is missing: install Rust 1.85 or newer"
+need_cargo() { cargo --version >/dev/null 2>&1 || die "cargo is missing: install Rust 1.85 or newer"; }
+
+need_lints() {
     cargo clippy --version >/dev/null 2>&1 && cargo fmt --version >/dev/null 2>&1 && return
     die "clippy or rustfmt is missing: 'rustup component add clippy rustfmt' or 'apt-get install rust-clippy rustfmt'"
 }
 
 groups=
 for name in "$@"; do groups="$groups $(groups_of "$name")"; done
+# What nobody can install here is asked for before anything is installed.
+case " $groups " in *" build "*) need_cargo ;; esac
+case " $groups " in *" lint "*) need_lints ;; esac
 read -r -a packages <<<"$(missing_packages "$groups")"
 if [ ${#packages[@]} -gt 0 ]; then
     install_packages "${packages[@]}"
     read -r -a packages <<<"$(missing_packages "$groups")"
     [ ${#packages[@]} -eq 0 ] || die "installed, and still not usable: ${packages[*]}"
 fi
-case " $groups " in *" build "*) need_toolchain ;; esac
