@@ -2,6 +2,7 @@
 # make check      everything that can be tested on this machine (Debian 12 or 13: installs what it needs)
 # make demo       from an OS commit to a booted, sealed system
 # make install    DESTDIR= PREFIX=
+# make deb        Debian packages, in target/deb
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -17,7 +18,7 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backen
 	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
-.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench install clean
+.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench deb install clean
 
 all: build
 
@@ -66,6 +67,14 @@ demo:
 bench:
 	$(TOOLS)/deps.sh demo
 	$(CARGO) bench --locked --bench peers
+
+# Debian packages, into target/deb.
+deb:
+	$(TOOLS)/deps.sh deb
+	debian/rules clean
+	rm -rf $(TARGET_DIR)/deb && mkdir -p $(TARGET_DIR)/deb
+	DEB_DESTDIR=$(abspath $(TARGET_DIR))/deb debian/rules binary
+	debian/rules clean
 
 # Installs what `make` has built.
 install:

@@ -96,6 +96,7 @@ guests() { tests/vm/run.sh 2>&1 | tee "$log"; }
 vm() {
     local status=0 bad
     step "programs, built" "${MAKE:-make}" --no-print-directory build-vm
+    step packages tests/packages.sh
     say "== tests on real kernels"
     timed "real kernels" guests || status=$?
     bad=$(grep -c '^not ok ' "$log" || true)

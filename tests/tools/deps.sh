@@ -22,6 +22,9 @@ check  | xz-utils               | command -v xz
 check  | cpio                   | command -v cpio
 check  | bsdutils               | command -v script
 lint   | shellcheck             | command -v shellcheck
+deb    | debhelper              | command -v dh_installsystemd
+deb    | dpkg-dev               | command -v dpkg-shlibdeps
+deb    | lintian                | command -v lintian
 root   | debootstrap            | command -v debootstrap
 root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-keyring.gpg
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
@@ -39,7 +42,8 @@ groups_of() {
     case $1 in
     build) echo build ;;
     check) echo build check lint ;;
-    vm) echo build check lint root vm ;;
+    vm) echo build check lint root vm deb ;;
+    deb) echo build deb ;;
     demo) echo build check root vm ;;
     oracle) echo root ;;
     *) die "deps.sh knows no group '$1'" ;;
