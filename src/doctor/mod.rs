@@ -40,12 +40,39 @@ pub struct Finding {
     pub fix: Option<String>,
 }
 
+/// Every word that [`Finding::check`] can be; docs/troubleshooting.md explains each.
+pub const CHECKS: [&str; 21] = [
+    "kernel",
+    "kernel-version",
+    "kernel-fs-verity",
+    "kernel-regression",
+    "kernel-erofs",
+    "kernel-overlay",
+    "kernel-loop",
+    "repository",
+    "fs-verity",
+    "objects",
+    "space",
+    "next-boot",
+    "policy",
+    "keys",
+    "initramfs",
+    "program",
+    "program-started",
+    "policy-current",
+    "units",
+    "staged",
+    "running",
+];
+
 impl Finding {
     fn fine(check: &'static str, sentence: impl Into<String>) -> Self {
+        debug_assert!(CHECKS.contains(&check), "{check} is not in the list");
         Self { check, state: State::Fine, sentence: sentence.into(), fix: None }
     }
 
     fn new(check: &'static str, state: State, sentence: impl Into<String>, fix: impl Into<String>) -> Self {
+        debug_assert!(CHECKS.contains(&check), "{check} is not in the list");
         Self { check, state, sentence: sentence.into(), fix: Some(fix.into()) }
     }
 

@@ -1,4 +1,4 @@
-//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. README.md, "Policy".
+//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. docs/formats.md, "Policy".
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# An installed, unsealed system becomes a sealed one with the commands of the README, and goes back: to a release that knows
+# An installed, unsealed system becomes a sealed one with the commands of docs/updates.md, and goes back: to a release that knows
 # nothing of sealing, and to one whose policy says unsealed. Five boots of one disk.
 
 set -euo pipefail
