@@ -6,11 +6,11 @@ use std::io::{self, BufRead, BufReader, Read};
 use anyhow::{Context as _, bail, ensure};
 use flate2::bufread::DeflateDecoder;
 use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::gvariant::{GVariantError, Tuple, text};
 use sha2::{Digest as _, Sha256};
 
 use super::checksum::Checksum;
 use super::dirmeta::parse_xattrs;
-use super::gvariant::{FormatError, Tuple, be_u32, text, to_be_u32};
 use super::object::{ObjectKind, symlink};
 use super::xattrs::XattrList;
 use crate::merkle::FileHasher;
@@ -75,7 +75,7 @@ fn read_header(reader: &mut impl Read) -> anyhow::Result<Vec<u8>> {
     let mut prefix = [0; 8];
     reader.read_exact(&mut prefix).context("reading its header")?;
     let [a, b, c, d, padding @ ..] = prefix;
-    let len = usize::try_from(be_u32([a, b, c, d]))?;
+    let len = usize::try_from(from_be([a, b, c, d]))?;
     ensure!(padding == [0; 4], "its header begins with wrong padding");
     ensure!(len <= HEADER_MAX, "its header has {len} bytes, at most {HEADER_MAX} are possible");
     let mut bytes = vec![0; len];
@@ -83,8 +83,18 @@ fn read_header(reader: &mut impl Read) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+#[allow(clippy::big_endian_bytes, reason = "OSTree's numbers are big-endian on every machine")]
+fn from_be(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes)
+}
+
+#[allow(clippy::big_endian_bytes, reason = "OSTree's numbers are big-endian on every machine")]
+fn to_be(number: u32) -> [u8; 4] {
+    number.to_be_bytes()
+}
+
 impl<'a> Header<'a> {
-    fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+    fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         let mut tuple = Tuple::new(bytes);
         let size = tuple.be_u64()?;
         let uid = tuple.be_u32()?;
@@ -101,7 +111,7 @@ impl<'a> Header<'a> {
 fn checksum_header(checksum: &mut Sha256, header: &Header<'_>) -> anyhow::Result<()> {
     let mut bytes = Vec::new();
     for number in [header.uid, header.gid, header.mode, 0] {
-        bytes.extend_from_slice(&to_be_u32(number));
+        bytes.extend_from_slice(&to_be(number));
     }
     bytes.extend_from_slice(header.target.as_bytes());
     bytes.push(0);
@@ -113,7 +123,7 @@ fn checksum_header(checksum: &mut Sha256, header: &Header<'_>) -> anyhow::Result
         .find(|(width, max)| bytes.len() + width <= *max)
         .map_or(8, |(width, _)| width);
     bytes.extend_from_slice(&target_end.to_le_bytes()[..width]);
-    checksum.update(to_be_u32(u32::try_from(bytes.len())?));
+    checksum.update(to_be(u32::try_from(bytes.len())?));
     checksum.update([0; 4]);
     checksum.update(&bytes);
     Ok(())

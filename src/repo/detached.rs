@@ -11,6 +11,7 @@ use ostree::glib::{Variant, VariantTy};
 use ostree::prelude::Cast as _;
 use ostree_seal_trust::commit::{KEY_DIGEST, KEY_INDEX, KEY_NOTES, KEY_PRODUCT, KEY_SIGNATURES};
 use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::gvariant;
 use ostree_seal_trust::names::Product;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 
@@ -49,7 +50,12 @@ impl Source {
     /// The notes in a commit's detached metadata, in their order.
     #[context("reading the notes of commit {commit}")]
     pub fn notes(&self, commit: &Checksum) -> anyhow::Result<Vec<String>> {
-        texts(self.detached(commit)?.get(KEY_NOTES))
+        let none = gio::Cancellable::NONE;
+        let detached = self.repo.ostree().read_commit_detached_metadata(&commit.to_string(), none)?;
+        let Some(detached) = detached else { return Ok(Vec::new()) };
+        let notes = gvariant::Dictionary::parse(detached.data())?.get(KEY_NOTES)?;
+        let notes = notes.map(gvariant::Value::texts).transpose()?;
+        Ok(notes.unwrap_or_default().into_iter().map(str::to_owned).collect())
     }
 
     /// Puts a note into a commit's detached metadata: in place of the one it was made from, or behind the others. `make`

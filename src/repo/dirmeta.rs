@@ -1,7 +1,7 @@
 //! Owner, mode and xattrs: a dirmeta object, and the `user.ostreemeta` xattr of a file in a bare-user repository.
 //! `(uuua(ayay))`, GVariant; the numbers are big-endian.
 
-use super::gvariant::{Array, FormatError, Tuple};
+use ostree_seal_trust::gvariant::{Array, GVariantError, Tuple};
 
 /// Owner, mode and xattrs of a directory or a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(super) type Xattr<'a> = (&'a [u8], &'a [u8]);
 
 impl<'a> Dirmeta<'a> {
     /// Reads a dirmeta object.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, FormatError> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         let mut tuple = Tuple::new(bytes);
         Ok(Self {
             uid: tuple.be_u32()?,
@@ -29,14 +29,14 @@ impl<'a> Dirmeta<'a> {
 }
 
 /// Reads `a(ayay)`: what a `.file-xattrs` object is as a whole.
-pub(super) fn parse_xattrs(bytes: &[u8]) -> Result<Vec<Xattr<'_>>, FormatError> {
+pub(super) fn parse_xattrs(bytes: &[u8]) -> Result<Vec<Xattr<'_>>, GVariantError> {
     let array = Array::new(bytes, 1)?;
-    let mut xattrs = Vec::with_capacity(array.len());
+    let mut xattrs = Vec::with_capacity(array.remaining());
     for element in array {
         let mut tuple = Tuple::new(element?);
-        let (nul, name) = tuple.framed(1)?.split_last().ok_or(FormatError::Text)?;
+        let (nul, name) = tuple.framed(1)?.split_last().ok_or(GVariantError::Text)?;
         if *nul != 0 || name.contains(&0) {
-            return Err(FormatError::Text);
+            return Err(GVariantError::Text);
         }
         xattrs.push((name, tuple.last(1)?));
     }

@@ -1,7 +1,9 @@
 //! A dirtree object: the names in a directory. `(a(say)a(sayay))`, GVariant.
 
+use ostree_seal_trust::gvariant::{Array, Tuple, text};
+
 use super::checksum::Checksum;
-use super::gvariant::{Array, FormatError, Tuple, text};
+use super::format::FormatError;
 
 /// The names in a directory and the objects that they stand for.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ fn collect<'a, T>(
     array: Array<'a>,
     parse: fn(&'a [u8]) -> Result<T, FormatError>,
 ) -> Result<Vec<T>, FormatError> {
-    let mut items = Vec::with_capacity(array.len());
+    let mut items = Vec::with_capacity(array.remaining());
     for element in array {
         items.push(parse(element?)?);
     }
@@ -60,7 +62,7 @@ fn parse_directory(bytes: &[u8]) -> Result<Directory<'_>, FormatError> {
 }
 
 /// 32 bytes.
-pub(super) fn checksum(bytes: &[u8]) -> Result<Checksum, FormatError> {
+fn checksum(bytes: &[u8]) -> Result<Checksum, FormatError> {
     bytes.try_into().map(Checksum).map_err(|_| FormatError::Checksum(bytes.len()))
 }
 

@@ -7,7 +7,7 @@ mod checksum; // an object's name
 mod commit; // where a commit's tree begins
 mod dirmeta; // owner, mode and xattrs
 mod dirtree; // the names in a directory
-mod gvariant; // the serialised form of all three
+mod format; // why an object is not what it should be
 
 mod archive; // file objects in archive repositories
 mod file; // file objects in the other modes
@@ -34,8 +34,8 @@ pub use checksum::Checksum;
 pub use commit::Commit;
 pub use detached::Embedded;
 pub use file::Work;
+pub use format::FormatError;
 pub use fsck::fsck_files;
-pub use gvariant::FormatError;
 pub use known::{NoCache, ObjectCache, Progress, View};
 pub use object::{ObjectInfo, ObjectKind};
 pub use source::{Load, Loaded, Source};

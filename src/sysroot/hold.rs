@@ -1,6 +1,6 @@
 //! What keeps a staged deployment from becoming the default at shutdown: libostree's lock file, ours or another's.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use fn_error_context::context;
 
 use super::notes::Notes;
@@ -23,7 +23,7 @@ pub enum Holder {
 #[context("looking for who holds the staged deployment back")]
 pub(super) fn holder() -> Result<Option<Holder>> {
     if let Some(notes) = read_if_there(STAGED)? {
-        if Notes::parse(notes).locked() {
+        if Notes::parse(&notes).with_context(|| format!("reading {STAGED}"))?.locked {
             return Ok(Some(Holder::Others));
         }
     }

@@ -192,7 +192,7 @@ impl Sysroot {
     #[context("looking for overlays of the initramfs in {STAGED}")]
     fn staged_overlays(&self) -> Result<Vec<PathBuf>> {
         let Some(notes) = read_if_there(STAGED)? else { return Ok(Vec::new()) };
-        let overlays = Notes::parse(notes).overlays()?;
+        let overlays = Notes::parse(&notes)?.overlays;
         Ok(overlays.iter().map(|overlay| overlay_path(&self.path, overlay)).collect())
     }
 }

@@ -2,41 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow};
-use ostree::glib;
+use anyhow::{Context as _, Result};
+use ostree_seal_trust::gvariant::{Dictionary, Value};
 
 use crate::repo::Checksum;
 
+/// The key of the mark that holds it back, `b`.
+const LOCKED: &str = "locked";
 /// The key of the overlays' checksums, `as`.
 const OVERLAY_NAMES: &str = "overlay-initrds";
 /// Where libostree puts an overlay that comes with a staged deployment.
 const OVERLAYS: &str = "/run/ostree/staged-initrds";
 
-/// The notes.
-pub(super) struct Notes(glib::VariantDict);
+/// What is written down, as far as it is asked for here.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Notes {
+    /// Whether it is kept from becoming the default at shutdown; libostree writes so since 2023.8.
+    pub(super) locked: bool,
+    /// The overlays that will be unpacked behind the tree's initramfs, in this order.
+    pub(super) overlays: Vec<Checksum>,
+}
 
 impl Notes {
     /// Reads the file's content.
-    pub(super) fn parse(bytes: Vec<u8>) -> Self {
-        let notes = glib::Variant::from_data_with_type(bytes, glib::VariantTy::VARDICT);
-        Self(glib::VariantDict::new(Some(&notes)))
-    }
-
-    /// Whether it is kept from becoming the default at shutdown; libostree writes so since 2023.8.
-    pub(super) fn locked(&self) -> bool {
-        self.0.lookup::<bool>("locked").ok().flatten() == Some(true)
-    }
-
-    /// The overlays that will be unpacked behind the tree's initramfs, in this order.
-    pub(super) fn overlays(&self) -> Result<Vec<Checksum>> {
-        let names = self.0.lookup::<Vec<String>>(OVERLAY_NAMES);
-        let names = names.map_err(|error| anyhow!("{OVERLAY_NAMES} is no list of strings: {error}"))?;
-        let checksum = |name: String| {
-            let checksum = Checksum::from_hex(&name);
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
+        let notes = Dictionary::parse(bytes)?;
+        let locked = notes.get(LOCKED)?.map(Value::boolean).transpose()?.unwrap_or(false);
+        let names = notes.get(OVERLAY_NAMES)?.map(Value::texts).transpose()?.unwrap_or_default();
+        let checksum = |name: &str| {
+            let checksum = Checksum::from_hex(name);
             checksum
                 .with_context(|| format!("{OVERLAY_NAMES} has {name:?}, expected checksums of 64 hex digits"))
         };
-        names.unwrap_or_default().into_iter().map(checksum).collect()
+        Ok(Self { locked, overlays: names.into_iter().map(checksum).collect::<Result<_>>()? })
     }
 }
 
@@ -54,35 +52,35 @@ mod tests {
     use super::{Notes, overlay_path};
     use crate::repo::Checksum;
 
-    fn notes(overlays: Option<&[String]>) -> Notes {
+    fn notes(overlays: Option<&[String]>) -> anyhow::Result<Notes> {
         let dict = VariantDict::new(None);
         dict.insert("kargs", vec!["quiet".to_owned()]);
         dict.insert("locked", true);
         if let Some(overlays) = overlays {
             dict.insert("overlay-initrds", overlays);
         }
-        Notes::parse(dict.end().data().to_vec())
+        Notes::parse(dict.end().data())
     }
 
     #[test]
     fn the_overlays_of_a_staged_deployment_are_found_in_libostrees_notes() {
         let names = ["b".repeat(64), "a".repeat(64)];
-        let found = notes(Some(&names));
-        assert_eq!(found.overlays().unwrap(), names.map(|name| Checksum::from_hex(&name).unwrap()));
-        assert!(found.locked());
-        assert_eq!(notes(None).overlays().unwrap(), []);
-        assert!(!Notes::parse(Vec::new()).locked());
+        let found = notes(Some(&names)).unwrap();
+        assert_eq!(found.overlays, names.map(|name| Checksum::from_hex(&name).unwrap()));
+        assert!(found.locked);
+        assert_eq!(notes(None).unwrap().overlays, []);
+        assert_eq!(Notes::parse(&[]).unwrap(), Notes { locked: false, overlays: Vec::new() });
     }
 
     #[test]
     fn an_overlay_that_is_no_checksum_is_an_error() {
         for name in ["", "../../etc/shadow", &"A".repeat(64)] {
-            let error = format!("{:#}", notes(Some(&[name.to_owned()])).overlays().unwrap_err());
+            let error = format!("{:#}", notes(Some(&[name.to_owned()])).unwrap_err());
             assert!(error.contains("overlay-initrds"), "{error}");
         }
         let dict = VariantDict::new(None);
         dict.insert("overlay-initrds", "a".repeat(64));
-        Notes::parse(dict.end().data().to_vec()).overlays().unwrap_err();
+        Notes::parse(dict.end().data()).unwrap_err();
     }
 
     #[test]

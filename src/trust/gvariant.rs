@@ -2,6 +2,10 @@
 //! no two readers see different things in the same bytes. Nothing recurses and nothing is allocated but the list of a
 //! dictionary: a value is looked into only when its type is the one that was asked for.
 //!
+//! GLib reads other forms, too, and puts a default where a value doesn't fit. libostree takes no object from elsewhere that is
+//! not in normal form (its pull and its fsck ask `g_variant_is_normal_form`), so that one in a repository is damaged or was
+//! put there by someone else: it is an error here, in a dirtree as in a commit.
+//!
 //! A container with members of variable size ends with framing offsets: little-endian, each the end of a member counted
 //! from the container's start, as wide as the container's length needs. A tuple's stand in reverse order, and its last member
 //! has none: it ends where they begin. (The GVariant specification, section 2.)
@@ -25,6 +29,8 @@ pub enum GVariantError {
     Padding,
     /// A text is not UTF-8 with one NUL, at its end.
     Text,
+    /// A boolean is neither 0 nor 1.
+    Boolean,
     /// A variant without a type.
     Untyped,
     /// A dictionary has this key twice.
@@ -218,6 +224,21 @@ impl<'a> Value<'a> {
         <[u8; 8]>::try_from(bytes).map(u64::from_le_bytes).map_err(wrong)
     }
 
+    /// `b`, in its two normal forms.
+    pub fn boolean(self) -> Result<bool, GVariantError> {
+        match self.of_type("b")?.bytes {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            [_] => Err(GVariantError::Boolean),
+            bytes => Err(GVariantError::Size { key: self.key.to_owned(), expected: 1, found: bytes.len() }),
+        }
+    }
+
+    /// `as`.
+    pub fn texts(self) -> Result<Vec<&'a str>, GVariantError> {
+        Array::new(self.of_type("as")?.bytes, 1)?.map(|bytes| text(bytes?)).collect()
+    }
+
     /// `aay`.
     pub fn byte_arrays(self) -> Result<Vec<&'a [u8]>, GVariantError> {
         Array::new(self.of_type("aay")?.bytes, 1)?.collect()
@@ -269,6 +290,7 @@ impl fmt::Display for GVariantError {
             Self::Offset => write!(f, "a framing offset points backwards or outside"),
             Self::Padding => write!(f, "bytes between two values are not zero"),
             Self::Text => write!(f, "a text is not UTF-8 with one NUL at its end"),
+            Self::Boolean => write!(f, "a boolean is neither 0 nor 1"),
             Self::Untyped => write!(f, "a value has no type"),
             Self::Repeated(key) => write!(f, "the key {key} is there twice"),
             Self::Type { key, expected, found } => {
