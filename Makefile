@@ -18,7 +18,7 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backen
 	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
-.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench deb install clean
+.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench deb package install clean
 
 all: build
 
@@ -33,7 +33,7 @@ build-root:
 
 # What the guests of tests/vm run beside them.
 build-vm: build
-	$(STATIC) $(CARGO) build --locked --package ostree-seal-root --profile initrd --target $(HOST) --example vm-helper --example vm-mounts
+	$(STATIC) $(CARGO) build --locked --package ostree-seal-vm --profile initrd --target $(HOST)
 
 # Everything that any other target needs.
 deps:
@@ -75,6 +75,10 @@ deb:
 	rm -rf $(TARGET_DIR)/deb && mkdir -p $(TARGET_DIR)/deb
 	DEB_DESTDIR=$(abspath $(TARGET_DIR))/deb debian/rules binary
 	debian/rules clean
+
+# The three packages as they would be published, each built from its archive alone. Needs cargo 1.90.
+package:
+	$(CARGO) package --locked --package ostree-seal-trust --package ostree-seal-root --package ostree-seal
 
 # Installs what `make` has built.
 install:

@@ -12,7 +12,7 @@ JOBS=${OSTREE_SEAL_VM_JOBS:-$(nproc)}
 TARGET=${CARGO_TARGET_DIR:-$VM/../../target}
 SEAL=$TARGET/release/ostree-seal
 SEAL_ROOT=$TARGET/$(rustc -vV | sed -n 's/^host: //p')/initrd/ostree-seal-root
-VM_HELPER=$(dirname "$SEAL_ROOT")/examples/vm-helper
+VM_HELPER=$(dirname "$SEAL_ROOT")/vm-helper
 export SEAL SEAL_ROOT VM_HELPER
 
 WORKS=${OSTREE_SEAL_VM_KEEP:-}

@@ -55,7 +55,7 @@ fn every_scene_ends_as_it_should() {
         println!("SKIP every_scene_ends_as_it_should: only root can mount");
         return;
     }
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/boot/scenes");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenes");
     let mut scenes: Vec<PathBuf> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     scenes.sort();
@@ -166,7 +166,7 @@ fn stage(root: &Path) {
     let object = format!("ostree/repo/objects/aa/{}.file", "b".repeat(62));
     write(&sysroot.join(object), "hello\n");
     let deployment = sysroot.join(deployment);
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/boot/data/small.cfs");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/small.cfs");
     fs::copy(data, deployment.join(".ostree.cfs")).unwrap();
     write(&deployment.join("etc/settings"), "changed\n");
     write(&deployment.join("usr/bin/hello"), "hello from the deployment\n");
