@@ -133,6 +133,17 @@ fn a_block_is_run_unless_the_line_above_it_says_that_it_is_not() {
     assert_eq!(prose("a\n```\nb\n```\nc\n"), "a\nc\n");
 }
 
+/// Other ways to set a block would not be run.
+#[test]
+fn there_is_one_way_to_set_a_block() {
+    for (name, text) in manual() {
+        for line in prose(&text).lines() {
+            let is_block = ["    ", "\t", "~~~"].iter().any(|start| line.starts_with(start));
+            assert!(!is_block, "{name} has a block without ```: {line}");
+        }
+    }
+}
+
 #[test]
 fn the_readme_is_short() {
     let lines = read("README.md").lines().count();

@@ -1,4 +1,4 @@
-//! The results: a table for people, JSON for programs, a chart for the README.
+//! The results: a table for people, JSON for programs, a chart for docs/figures.md.
 
 use std::fs;
 use std::path::Path;
