@@ -7,6 +7,7 @@ pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
 pub mod merkle; // the fs-verity digest in user space
 pub mod repo; // OSTree repositories: commit -> tree
+pub mod shown; // text from outside, fit for a terminal
 pub mod tree; // a file system as plain data
 
 pub mod convert; // the pipeline from a commit to an image

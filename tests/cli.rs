@@ -99,7 +99,7 @@ fn stdout_has_the_digest_alone_and_stderr_nothing() {
 }
 
 #[test]
-fn a_closed_stdout_is_an_error_and_no_panic() {
+fn a_full_disk_behind_stdout_is_an_error_and_no_panic() {
     let scratch = scratch();
     let repo = repo_arg(&golden_repo(scratch.path()).path);
     let full = fs::File::options().write(true).open("/dev/full").unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::print;
 use crate::cache::{Cache, FILE_NAME, Scope};
 use crate::repo::{Checksum, ObjectCache, ObjectInfo, Source};
 
@@ -38,7 +39,7 @@ impl CacheArgs {
         };
         let cache = (!self.no_cache).then(|| Cache::open(path.clone(), scope, source.view()));
         if let Some(reason) = cache.as_ref().and_then(Cache::ignored) {
-            eprintln!("note: not using the cache {}: {reason}", path.display());
+            print::say(format_args!("note: not using the cache {}: {reason}", path.display()));
         }
         UsedCache { cache, path, chosen: self.cache.is_some() }
     }
@@ -54,7 +55,9 @@ impl UsedCache {
             Ok(()) => {}
             // Somebody else's repository.
             Err(error) if !self.chosen && is_no_permission(error.kind()) => {}
-            Err(error) => eprintln!("note: the cache {} was not written: {error}", self.path.display()),
+            Err(error) => {
+                print::say(format_args!("note: the cache {} was not written: {error}", self.path.display()))
+            }
         }
         hits
     }

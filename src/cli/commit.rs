@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::repo::{Commit, Source};
 
@@ -20,7 +21,7 @@ pub(super) struct CommitArgs {
     threads: Option<NonZeroUsize>,
 
     /// A ref, REMOTE:REF, or a commit id, which may be abbreviated
-    #[arg(value_name = "REF")]
+    #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
     rev: String,
 }
 

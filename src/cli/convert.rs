@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::cache::CacheArgs;
 use super::commit::CommitArgs;
+use super::print;
 use super::progress::ObjectBar;
-use super::{print_json, print_line};
 use crate::convert;
 use crate::output::{ImageVerity, NewImage};
 use crate::repo::Load;
@@ -77,9 +77,9 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let written = image.publish()?;
     let known_objects = cache.save(&source);
     if !args.json {
-        return print_line(&written.digest);
+        return print::line(&written.digest);
     }
-    print_json(&Report {
+    print::json(&Report {
         digest: written.digest.to_string(),
         commit: commit.checksum.to_string(),
         promised_digest: commit.image_digest.map(|digest| digest.to_string()),

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{print_json, print_line};
+use super::print;
 use crate::deploy::place::{Placed, Verity};
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, staged, verity};
 use crate::initrd::policy::Origin;
@@ -83,7 +83,7 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
         .map(|path| std::fs::read(path).with_context(|| format!("reading the note {}", path.display())));
     let sysroot = Sysroot::open(&args.sysroot, own_namespace)?;
     let lock =
-        sysroot.lock(|| eprintln!("waiting for another program that holds the lock of the sysroot"))?;
+        sysroot.lock(|| print::say("waiting for another program that holds the lock of the sysroot"))?;
     let bar = Bar::new();
     let request = Request {
         note: note.transpose()?,
@@ -111,7 +111,7 @@ fn last_of(mut errors: Vec<anyhow::Error>) -> Result<()> {
     errors.sort_by_key(refused::is_refusal);
     let last = errors.pop();
     for error in errors {
-        eprintln!("error: {error:#}");
+        print::error(&error);
     }
     last.map_or(Ok(()), Err)
 }
@@ -240,13 +240,13 @@ fn word(placed: Placed) -> &'static str {
 
 fn show(args: &DeployArgs, reports: &[Report]) -> Result<()> {
     if args.json {
-        return print_json(&reports);
+        return print::json(&reports);
     }
     if reports.is_empty() && args.pending {
-        eprintln!("there is no pending deployment: nothing to do");
+        print::say("there is no pending deployment: nothing to do");
     }
     for report in reports {
-        print_line(&sentence(report))?;
+        print::line(&sentence(report))?;
     }
     Ok(())
 }

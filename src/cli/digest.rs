@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::cache::CacheArgs;
 use super::commit::CommitArgs;
+use super::print;
 use super::progress::ObjectBar;
-use super::{print_json, print_line};
 use crate::convert;
 use crate::repo::Load;
 
@@ -48,9 +48,9 @@ pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     convert::check_promise(&commit, digest)?;
     cache.save(&source);
     if !args.json {
-        return print_line(&digest);
+        return print::line(&digest);
     }
-    print_json(&Report {
+    print::json(&Report {
         digest: digest.to_string(),
         commit: commit.checksum.to_string(),
         promised_digest: commit.image_digest.map(|digest| digest.to_string()),

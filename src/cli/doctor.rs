@@ -6,8 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use super::colours::Colours;
-use super::{print_json, print_line};
+use super::print::{self, Line, Style};
 use crate::doctor::{self, Finding, State};
 use crate::refused::Refused;
 use crate::sysroot::Sysroot;
@@ -50,9 +49,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
         findings: &findings,
     };
     if args.json {
-        print_json(&output)?;
+        print::json(&output)?;
     } else {
-        print_line(&page(&findings, &Colours::of_stdout()))?;
+        print::page(&page(&findings))?;
     }
     match (output.problems, output.not_checked) {
         (0, 0) => Ok(()),
@@ -62,19 +61,19 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
 }
 
 /// One screen for people.
-fn page(findings: &[Finding], colours: &Colours) -> String {
-    let paragraph = |finding: &Finding| {
-        let (colour, word) = match finding.state {
-            State::Fine => (colours.good, "ok"),
-            State::Warning => (colours.warning, "warning"),
-            State::Problem => (colours.bad, "PROBLEM"),
-            State::NotChecked => (colours.warning, "unseen"),
-        };
-        let mut text = format!("{colour}{word:<8}{}{}", colours.end, finding.sentence);
-        if let Some(fix) = &finding.fix {
-            text.push_str(&format!("\n        {}-> {fix}{}", colours.bold, colours.end));
-        }
-        text
+fn page(findings: &[Finding]) -> Vec<Line> {
+    findings.iter().flat_map(paragraph).collect()
+}
+
+fn paragraph(finding: &Finding) -> impl Iterator<Item = Line> {
+    let (style, word) = match finding.state {
+        State::Fine => (Style::Good, "ok"),
+        State::Warning => (Style::Warning, "warning"),
+        State::Problem => (Style::Bad, "PROBLEM"),
+        State::NotChecked => (Style::Warning, "unseen"),
     };
-    findings.iter().map(paragraph).collect::<Vec<_>>().join("\n")
+    let first =
+        Line::default().then(style, format!("{word:<8}")).then(Style::Plain, finding.sentence.as_str());
+    let fix = |fix: &String| Line::new("        ").then(Style::Bold, format!("-> {fix}"));
+    std::iter::once(first).chain(finding.fix.as_ref().map(fix))
 }

@@ -3,10 +3,10 @@
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 use fn_error_context::context;
 
+use super::print;
 use crate::dump;
 use crate::erofs;
 use crate::tree::Tree;
@@ -23,11 +23,7 @@ pub(super) struct DumpArgs {
 
 pub(super) fn run(args: &DumpArgs) -> anyhow::Result<()> {
     let tree = read(&args.image)?;
-    match dump::print(&tree, &mut io::stdout().lock()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context("writing to stdout"),
-    }
+    print::to_stdout(|mut out| dump::print(&tree, &mut out))
 }
 
 #[context("reading the image {}", path.display())]

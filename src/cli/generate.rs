@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
-
-use super::Cli;
 
 /// Generate man pages or shell completions into a directory
 #[derive(Debug, Args)]
@@ -27,23 +25,24 @@ enum What {
     Completions,
 }
 
-pub(super) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
+/// `program` is the whole command line.
+pub(super) fn run(args: &GenerateArgs, program: Command) -> anyhow::Result<()> {
     let directory = &args.directory;
     std::fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     match args.what {
-        What::Man => generate_man(directory),
-        What::Completions => generate_completions(directory),
+        What::Man => generate_man(program, directory),
+        What::Completions => generate_completions(program, directory),
     }
     .with_context(|| format!("writing to {}", directory.display()))
 }
 
-fn generate_man(directory: &Path) -> anyhow::Result<()> {
-    Ok(clap_mangen::generate_to(Cli::command(), directory)?)
+fn generate_man(program: Command, directory: &Path) -> anyhow::Result<()> {
+    Ok(clap_mangen::generate_to(program, directory)?)
 }
 
-fn generate_completions(directory: &Path) -> anyhow::Result<()> {
+fn generate_completions(mut program: Command, directory: &Path) -> anyhow::Result<()> {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "ostree-seal", directory)?;
+        clap_complete::generate_to(shell, &mut program, "ostree-seal", directory)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use fn_error_context::context;
 use ostree_seal_trust::vkey::Vkey;
 
-use super::print_line;
+use super::print;
 use crate::seal::decode_public_key;
 use crate::signing::PrivateKey;
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
     if let (Some(name), Some(public)) = (&args.name, &args.public) {
         let key = read_public(name, public)?;
         write_public(&files.public, &key.to_string())?;
-        return print_line(&key);
+        return print::line(&key);
     }
     let key = match (&args.name, &args.from_ostree) {
         (Some(name), Some(path)) => files.write_new(&PrivateKey::read_ostree(name, path)?)?,
@@ -60,7 +60,7 @@ pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<()> {
         write_public(&files.ostree_public, &Base64::encode_string(key.public_bytes()))?;
         private.write_ostree(&files.ostree_secret)?;
     }
-    print_line(&key)
+    print::line(&key)
 }
 
 struct Files {

@@ -11,7 +11,7 @@ use fn_error_context::context;
 use serde::Serialize;
 
 use super::commit::all_threads;
-use super::{print_json, print_line};
+use super::print;
 use crate::dump;
 use crate::erofs::{self, Plan, Versions};
 use crate::output::{self, ImageVerity};
@@ -72,9 +72,9 @@ pub(super) fn run(args: &MkImageArgs) -> anyhow::Result<()> {
         Ok(plan)
     })?;
     if !args.json {
-        return print_line(&written.digest);
+        return print::line(&written.digest);
     }
-    print_json(&Report {
+    print::json(&Report {
         digest: written.digest.to_string(),
         version: plan.version(),
         image_verity: match written.verity {
@@ -94,7 +94,7 @@ fn to_stdout(args: &MkImageArgs) -> anyhow::Result<()> {
         "an image is no text: redirect stdout, or give IMAGE another name than -"
     );
     let (tree, plan) = plan(args)?;
-    erofs::emit(&tree, &plan, all_threads(), &mut io::stdout().lock()).context("writing the image to stdout")
+    print::to_stdout(|mut out| erofs::emit(&tree, &plan, all_threads(), &mut out))
 }
 
 fn plan(args: &MkImageArgs) -> anyhow::Result<(Tree, Plan)> {

@@ -1,20 +1,15 @@
 //! The command line: one file a subcommand, each with its arguments and `run`. The only code that prints.
 
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::{Parser, Subcommand};
-use serde::Serialize;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::refused;
 pub use crate::refused::Refused;
 
 mod bindings; // what a note says: the arguments of sign and note
 mod cache; // the arguments for the object cache
-mod colours; // on a terminal
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod deploy; // deploy
@@ -25,6 +20,7 @@ mod generate; // generate
 mod keygen; // keygen
 mod mkimage; // mkimage
 mod note; // note text, note attach
+mod print; // the only way to stdout and stderr
 mod progress; // bars on stderr
 mod sign; // sign
 mod status; // status
@@ -83,23 +79,13 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Generate(args) => generate::run(&args),
+        Command::Generate(args) => generate::run(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            print::error(&error);
             ExitCode::from(if refused::is_refusal(&error) { 3 } else { 1 })
         }
     }
-}
-
-/// A result on stdout, as text.
-fn print_line(text: &impl Display) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{text}").context("writing to stdout")
-}
-
-/// A result on stdout, for programs.
-fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print_line(&serde_json::to_string_pretty(value)?)
 }

@@ -1,17 +1,17 @@
 //! `ostree-seal note`: signatures that are made elsewhere.
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use ostree_seal_trust::note::{Note, Statement};
 use ostree_seal_trust::vkey::Vkey;
 
 use super::bindings::{BindingArgs, commit_id};
 use super::commit::CommitArgs;
-use super::print_line;
+use super::print;
 use super::sign::has_text;
 use crate::repo::Source;
 use crate::seal::{add_signature, decode_signature, read_note, write_note};
@@ -68,7 +68,7 @@ struct AttachArgs {
     repo: Option<PathBuf>,
 
     /// A ref, REMOTE:REF, or a commit id
-    #[arg(value_name = "REF", requires = "repo")]
+    #[arg(value_name = "REF", requires = "repo", value_parser = NonEmptyStringValueParser::new())]
     rev: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn text(args: &TextArgs) -> anyhow::Result<()> {
     let bindings = args.bindings.bindings(&source.commit_bytes(&commit.checksum)?)?;
     let digest = args.bindings.digest(&args.commit, &source, &commit)?;
     let statement = args.bindings.statement(&commit, bindings, digest)?;
-    write!(io::stdout(), "{statement}").context("writing to stdout")
+    print::to_stdout(|out| write!(out, "{statement}"))
 }
 
 fn attach(args: &AttachArgs) -> anyhow::Result<()> {
@@ -102,7 +102,7 @@ fn attach(args: &AttachArgs) -> anyhow::Result<()> {
     if let (Some(repo), Some(rev)) = (&args.repo, &args.rev) {
         store(&Store { repo, rev, text: &text, key: &key, signature: &signature }, &statement)?;
     }
-    print_line(key.id())
+    print::line(key.id())
 }
 
 fn read_key(path: &Path) -> anyhow::Result<Vkey> {

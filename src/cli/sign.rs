@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::bindings::BindingArgs;
 use super::commit::CommitArgs;
-use super::{print_json, print_line};
+use super::print;
 use crate::repo::{Commit, Embedded, Source};
 use crate::seal::{add_signature, read_note, write_note};
 use crate::signing::PrivateKey;
@@ -152,7 +152,7 @@ fn added(before: bool) -> &'static str {
 
 fn print(args: &SignArgs, report: &Report) -> anyhow::Result<()> {
     if args.json {
-        return print_json(report);
+        return print::json(report);
     }
     let mut lines = vec![
         ("commit", report.commit.clone()),
@@ -164,5 +164,5 @@ fn print(args: &SignArgs, report: &Report) -> anyhow::Result<()> {
     ];
     lines.extend(report.ostree_signature.map(|signature| ("ostree", signature.to_owned())));
     lines.extend(report.embedded_from.clone().map(|commit| ("instead of", commit)));
-    lines.iter().try_for_each(|(name, value)| print_line(&format!("{name:<11} {value}")))
+    lines.iter().try_for_each(|(name, value)| print::line(&format!("{name:<11} {value}")))
 }

@@ -7,8 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::colours::Colours;
-use super::{print_json, print_line};
+use super::print::{self, Line, Style};
 use crate::deploy::staged::{self, Fate, Record};
 use crate::initrd::policy::Origin;
 use crate::status::{self, NextBoot, Status, Verdict};
@@ -83,7 +82,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
         deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
         staged_failure: if sysroot.is_booted() { staged::last_record()? } else { None },
     };
-    if args.json { print_json(&output) } else { print_line(&page(&output, &Colours::of_stdout())) }
+    if args.json { print::json(&output) } else { print::page(&page(&output)) }
 }
 
 impl Entry {
@@ -121,25 +120,24 @@ impl Entry {
     }
 }
 
-/// The verdict, in its colour.
-fn painted(colours: &Colours, word: &str) -> String {
-    let colour = match word {
-        "sealed" => colours.good,
-        "refused" | "unknown" => colours.bad,
-        _ => colours.warning,
-    };
-    colours.paint(colour, word)
+/// How a verdict looks.
+fn style_of(word: &str) -> Style {
+    match word {
+        "sealed" => Style::Good,
+        "refused" | "unknown" => Style::Bad,
+        _ => Style::Warning,
+    }
 }
 
 /// One screen for people.
-fn page(output: &Output, colours: &Colours) -> String {
+fn page(output: &Output) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(running) = &output.running {
-        lines.extend(running_paragraph(running, colours));
+        lines.extend(running_paragraph(running));
     }
-    lines.push(next_boot(output, colours));
+    lines.push(next_boot(output));
     for entry in &output.deployments {
-        lines.extend(paragraph(entry, colours));
+        lines.extend(paragraph(entry));
     }
     if let Some(record) = &output.staged_failure {
         let fate = match record.fate {
@@ -148,16 +146,17 @@ fn page(output: &Output, colours: &Colours) -> String {
             Fate::Dropped => "held back until the reboot, and dropped",
         };
         let version = record.version.as_deref().unwrap_or_default();
-        lines.push(format!("{}{fate}{}: {version} {}", colours.bad, colours.end, short(&record.commit)));
-        lines.push(format!("    {}", record.reason));
+        let what = format!(": {version} {}", short(&record.commit));
+        lines.push(Line::default().then(Style::Bad, fate).then(Style::Plain, what));
+        lines.push(Line::new(format!("    {}", record.reason)));
     }
-    lines.join("\n")
+    lines
 }
 
 /// What the initramfs said of the running system.
-fn running_paragraph(running: &Running, colours: &Colours) -> Vec<String> {
-    let mut lines = vec![format!("running: {}", painted(colours, &running.mode))];
-    let mut say = |name: &str, value: String| lines.push(format!("    {name:<8} {value}"));
+fn running_paragraph(running: &Running) -> Vec<Line> {
+    let mut lines = vec![Line::new("running: ").then(style_of(&running.mode), running.mode.as_str())];
+    let mut say = |name: &str, value: String| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(digest) = &running.digest {
         say("image", digest.clone());
     }
@@ -205,9 +204,9 @@ fn times(microseconds: &BTreeMap<String, u64>) -> String {
     format!("{total} ({})", steps.join(", "))
 }
 
-fn next_boot(output: &Output, colours: &Colours) -> String {
+fn next_boot(output: &Output) -> Line {
     let Some(entry) = output.deployments.iter().find(|entry| entry.boots_next) else {
-        return "next boot: there is no deployment".to_owned();
+        return Line::new("next boot: there is no deployment");
     };
     let does = match entry.verdict {
         "sealed" => "boots sealed",
@@ -224,10 +223,12 @@ fn next_boot(output: &Output, colours: &Colours) -> String {
             "; the staged one is held back, `ostree admin lock-finalization --unlock` lets it go"
         }
     };
-    format!("next boot: deployment {} {does} ({}){unless}", entry.index, painted(colours, entry.verdict))
+    Line::new(format!("next boot: deployment {} {does} (", entry.index))
+        .then(style_of(entry.verdict), entry.verdict)
+        .then(Style::Plain, format!("){unless}"))
 }
 
-fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
+fn paragraph(entry: &Entry) -> Vec<Line> {
     let marks = [
         (entry.booted, "booted"),
         (entry.staged, "staged"),
@@ -237,17 +238,13 @@ fn paragraph(entry: &Entry, colours: &Colours) -> Vec<String> {
     let marks: Vec<&str> = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
     let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
     let version = entry.version.as_deref().unwrap_or("-");
-    let mut lines = vec![format!(
-        "{}{} {} {version}{} {}.{}{marks}: {}",
-        colours.bold,
-        entry.index,
-        entry.stateroot,
-        colours.end,
-        short(&entry.commit),
-        entry.serial,
-        painted(colours, entry.verdict),
-    )];
-    let mut say = |name: &str, value: &str| lines.push(format!("    {name:<8} {value}"));
+    let mut lines = vec![
+        Line::default()
+            .then(Style::Bold, format!("{} {} {version}", entry.index, entry.stateroot))
+            .then(Style::Plain, format!(" {}.{}{marks}: ", short(&entry.commit), entry.serial))
+            .then(style_of(entry.verdict), entry.verdict),
+    ];
+    let mut say = |name: &str, value: &str| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(reason) = &entry.reason {
         say("why", reason);
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy::load;
@@ -13,7 +14,8 @@ use ostree_seal_trust::vkey::KeyId;
 use serde::Serialize;
 use subject::{Examined, Measurement, examine_deployment, examine_image, examine_repo};
 
-use super::{Refused, print_json, print_line};
+use super::print;
+use crate::refused::Refused;
 
 mod subject; // what is verified: a commit, an image file, a deployment
 
@@ -47,6 +49,7 @@ pub(super) struct VerifyArgs {
 
     /// A ref, REMOTE:REF, or a commit id, for --repo
     #[arg(value_name = "REF", requires = "repo", conflicts_with_all = ["image", "deployment"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     rev: Option<String>,
 
     /// Print a JSON object instead of lines
@@ -134,7 +137,7 @@ fn examine(args: &VerifyArgs, policy: &SealedPolicy) -> anyhow::Result<Result<Ex
 
 fn finish(args: &VerifyArgs, output: &Output, reason: Option<String>) -> anyhow::Result<()> {
     match args.json {
-        true => print_json(&Output { reason: reason.clone(), ..output.clone() })?,
+        true => print::json(&Output { reason: reason.clone(), ..output.clone() })?,
         false => output.print()?,
     }
     match reason {
@@ -187,7 +190,7 @@ impl Output {
     }
 
     fn print(&self) -> anyhow::Result<()> {
-        print_line(&self.verdict)?;
+        print::line(&self.verdict)?;
         let source = match self.digest_source {
             Some("computed") => " (computed; no kernel enforces it)",
             _ => "",
@@ -205,7 +208,7 @@ impl Output {
         lines.extend(self.keys.iter().map(|key| ("key", key.clone())));
         lines.extend(self.skipped_signatures.iter().map(|signature| ("skipped", skipped(signature))));
         lines.extend(self.skipped_keys.iter().map(|key| ("skipped", skipped(key))));
-        lines.iter().try_for_each(|(name, value)| print_line(&format!("{name:<9} {value}")))
+        lines.iter().try_for_each(|(name, value)| print::line(&format!("{name:<9} {value}")))
     }
 }
 

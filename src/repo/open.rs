@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use fn_error_context::context;
 use ostree::{gio, glib};
 use rustix::fs::{Mode, OFlags};
+use strsim::damerau_levenshtein;
 
 use super::checksum::Checksum;
 use super::lock::SharedLock;
@@ -42,12 +43,33 @@ impl Repo {
 
     /// The commit that a ref, `remote:ref` or full or abbreviated commit id names.
     pub(super) fn resolve(&self, rev: &str) -> anyhow::Result<Checksum> {
-        let found = self
-            .repo
-            .require_rev(rev)
-            .with_context(|| format!("looking for {rev:?} in {}", self.path.display()))?;
+        // libostree takes the empty one for an abbreviation of any commit.
+        ensure!(
+            !rev.is_empty(),
+            "the name of the commit is empty; `ostree refs` lists the names that there are"
+        );
+        let found = self.repo.require_rev(rev).map_err(|error| self.not_found(rev, error))?;
         Checksum::from_hex(&found).with_context(|| format!("{rev:?} names {found:?}, which is no commit id"))
     }
+
+    /// Names the refs that look like it, since that is what a typing mistake leaves.
+    fn not_found(&self, rev: &str, error: glib::Error) -> anyhow::Error {
+        let refs = self.repo.list_refs(None, gio::Cancellable::NONE).unwrap_or_default();
+        let mut near: Vec<_> = refs.into_keys().filter(|name| is_near(rev, name)).collect();
+        near.sort_unstable();
+        let hint = match near.first() {
+            Some(name) => format!("did you mean {name}?"),
+            None => format!("`ostree refs --repo={}` lists those that there are", self.path.display()),
+        };
+        anyhow!(error).context(format!("looking for {rev:?} in {}; {hint}", self.path.display()))
+    }
+}
+
+/// Whether two names differ in a few letters, or one ends as the other does.
+fn is_near(one: &str, other: &str) -> bool {
+    let last = |name: &str| name.rsplit(['/', ':']).next().unwrap_or_default().to_lowercase();
+    one != other
+        && (last(one) == last(other) || damerau_levenshtein(one, other) <= 1 + one.chars().count() / 5)
 }
 
 fn not_opened(path: &Path, error: glib::Error) -> anyhow::Error {
@@ -85,4 +107,17 @@ fn open_store(repo: &ostree::Repo) -> anyhow::Result<Store> {
 fn location(repo: &ostree::Repo) -> PathBuf {
     use ostree::gio::prelude::FileExt as _;
     repo.path().path().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_near;
+
+    #[test]
+    fn a_typing_mistake_is_near_and_another_name_is_not() {
+        for (typed, name) in [("debain/13", "debian/13"), ("13/x86", "debian/13/X86"), ("origin:os", "os")] {
+            assert!(is_near(typed, name), "{typed}");
+        }
+        assert!(!is_near("fedora", "debian"));
+    }
 }
