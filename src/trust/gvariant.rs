@@ -304,3 +304,56 @@ impl fmt::Display for GVariantError {
 }
 
 impl core::error::Error for GVariantError {}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+
+    use super::{Array, Dictionary, GVariantError, Tuple};
+
+    /// `('a', 'bc')`, type `(ss)`.
+    const TWO_TEXTS: &[u8] = b"a\0bc\0\x02";
+
+    #[test]
+    fn members_end_where_the_framing_offsets_say() {
+        let mut tuple = Tuple::new(TWO_TEXTS);
+        assert_eq!(tuple.framed(1), Ok(b"a\0".as_slice()));
+        assert_eq!(tuple.last(1), Ok(b"bc\0".as_slice()));
+        assert_eq!(Tuple::new(b"a\0bc\0\x09").framed(1), Err(GVariantError::Offset));
+        assert_eq!(Tuple::new(b"").framed(1), Err(GVariantError::TooShort));
+    }
+
+    #[test]
+    fn padding_is_zero() {
+        let mut tuple = Tuple::new(b"a\0\x01\0\0\0\0\x2a\x02");
+        assert_eq!(tuple.framed(1), Ok(b"a\0".as_slice()));
+        assert_eq!(tuple.be_u32(), Err(GVariantError::Padding));
+    }
+
+    #[test]
+    fn an_offset_that_points_backwards_ends_an_array() {
+        let array = |bytes| Array::new(bytes, 1)?.collect::<Result<Vec<_>, _>>();
+        assert_eq!(array(b"abc\x01\x03"), Ok([b"a".as_slice(), b"bc"].to_vec()));
+        assert_eq!(array(b"abc\x04\x03"), Err(GVariantError::Offset));
+        assert_eq!(array(b"abc\x02\x01\x03"), Err(GVariantError::Offset));
+        assert_eq!(array(b"abc\x07"), Err(GVariantError::Offset));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics_and_elements_lie_inside(bytes in vec(any::<u8>(), 0..300), shift in 0..4) {
+            let alignment = 1_usize << shift;
+            if let Ok(array) = Array::new(&bytes, alignment) {
+                let elements: Vec<_> = array.map_while(Result::ok).collect();
+                assert!(elements.iter().map(|element| element.len()).sum::<usize>() <= bytes.len());
+            }
+            let _ = Dictionary::parse(&bytes).map(|dictionary| dictionary.get("a").map(|value| value.is_some()));
+            let mut tuple = Tuple::new(&bytes);
+            let _ = (tuple.framed(alignment), tuple.fixed::<8>(), tuple.be_u32(), tuple.framed(1));
+            let _ = tuple.last(alignment);
+        }
+    }
+}
