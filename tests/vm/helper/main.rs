@@ -7,7 +7,7 @@
 //! * `vm-helper time PROGRAM [ARG...]` prints the wall time of a program in microseconds, its exit status, and
 //!   its peak memory in KiB;
 //! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute;
-//! * `vm-helper replay LOG DISK SEED` cuts the power, see replay.rs.
+//! * `vm-helper replay LOG DISK SEED PART PARTS` cuts the power, see replay.rs.
 //!
 //! Without files, their names are read from standard input, one a line. The first failure ends it, with exit code 1.
 
@@ -129,10 +129,15 @@ fn set_xattr(args: &[String]) -> Result<(), String> {
         .map_err(|e| format!("setting {name} of {path}: {e}"))
 }
 
+const REPLAY: &str = "usage: replay LOG DISK SEED PART PARTS";
+
 fn cut_power(args: &[String]) -> Result<(), String> {
-    let [log, disk, seed] = args else { return Err("usage: replay LOG DISK SEED".to_owned()) };
-    let seed = seed.parse().map_err(|e| format!("reading the seed {seed}: {e}"))?;
-    replay::replay(log, disk, seed).map_err(|e| format!("replaying {log} on {disk}: {e}"))
+    let [log, disk, numbers @ ..] = args else { return Err(REPLAY.to_owned()) };
+    let numbers: Vec<u64> = numbers.iter().filter_map(|number| number.parse().ok()).collect();
+    let [seed, number, of] = numbers[..] else { return Err(REPLAY.to_owned()) };
+    let number_of = |number: u64| usize::try_from(number).map_err(|e| format!("{number}: {e}"));
+    let part = replay::Part { number: number_of(number)?, of: number_of(of.max(1))? };
+    replay::replay(log, disk, seed, part).map_err(|e| format!("replaying {log} on {disk}: {e}"))
 }
 
 fn each(files: &[String], mut act: impl FnMut(&str, &File) -> Result<(), String>) -> Result<(), String> {

@@ -1,8 +1,9 @@
-//! A power cut: `replay LOG DISK SEED` brings DISK, a copy made before QEMU's `blklogwrites` wrote LOG, to a state in which
+//! A power cut: `replay LOG DISK SEED PART PARTS` brings DISK, a copy made before QEMU's `blklogwrites` wrote LOG, to a state in which
 //! a disk with a write-back cache may be found after the power has failed at some moment.
 //!
 //! What was written before the last flush is there. Of what was written after it, each sector is there or not: a cache
-//! writes back in no order. A seed always gives the same cut. Format of the log: the kernel's `dm-log-writes`, which has a
+//! writes back in no order. A seed always gives the same cut. Of PARTS cuts that are made of one log, each falls into a part of
+//! its own, from 0, so that some are early and some are late, whatever the seeds. Format of the log: the kernel's `dm-log-writes`, which has a
 //! header with the number of entries, and for each entry a sector with its place, its length and its flags, and its data.
 
 use std::fs::File;
@@ -26,12 +27,19 @@ struct Entry {
     flags: u64,
 }
 
+/// One of so many equal parts of the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) number: usize,
+    pub(crate) of: usize,
+}
+
 /// Does it, and prints where the cut was.
-pub(crate) fn replay(log: &str, disk: &str, seed: u64) -> Result<()> {
+pub(crate) fn replay(log: &str, disk: &str, seed: u64, part: Part) -> Result<()> {
     let (log, disk) = (File::open(log)?, File::options().write(true).open(disk)?);
     let entries = read_entries(&log)?;
     let mut random = Random(seed);
-    let cut = random.cut(&entries);
+    let cut = random.cut(&entries, part);
     let flushed = entries[..cut].iter().rposition(|entry| entry.flags & FLUSH != 0).map_or(0, |at| at + 1);
     // What share of the sectors in the cache is lost, in quarters, and how large the disk's own sectors are.
     let (lost_share, unit) = (random.below(5), [SECTOR, 4096, 4096, 4096][random.below(4)]);
@@ -103,15 +111,22 @@ impl Random {
         usize::try_from(self.next() % (bound as u64)).unwrap_or_default()
     }
 
+    /// A number below the bound, in a part of the numbers.
+    fn below_in(&mut self, bound: usize, part: Part) -> usize {
+        let from = part.number * bound / part.of;
+        let to = (part.number + 1) * bound / part.of;
+        from + self.below((to - from).max(1))
+    }
+
     /// How many entries there were when the power failed: any number with the same chance, or any span between two
     /// flushes with the same chance, since those who wait for the disk write little in each.
-    fn cut(&mut self, entries: &[Entry]) -> usize {
+    fn cut(&mut self, entries: &[Entry], part: Part) -> usize {
         let flushes: Vec<usize> =
             (0..entries.len()).filter(|at| entries[*at].flags & FLUSH != 0).map(|at| at + 1).collect();
         if flushes.len() < 2 || self.below(2) == 0 {
-            return self.below(entries.len() + 1);
+            return self.below_in(entries.len() + 1, part);
         }
-        let span = self.below(flushes.len() - 1);
+        let span = self.below_in(flushes.len() - 1, part);
         flushes[span] + self.below(flushes[span + 1] - flushes[span])
     }
 }

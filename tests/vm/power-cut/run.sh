@@ -25,7 +25,7 @@ make_tree() {
     printf 'NAME=Small\nID=small\n' >"$tree/usr/lib/os-release"
     echo kernel >"$tree/usr/lib/modules/6.12/vmlinuz"
     sealed_policy "$tree/usr/lib/ostree-seal"
-    for program in /usr/bin/ostree /usr/lib/x86_64-linux-gnu/libgcc_s.so.1; do add_closure "$CACHE/os-sid" "$program" "$tree"; done
+    for program in /usr/bin/ostree /usr/lib/x86_64-linux-gnu/libgcc_s.so.1; do add_closure "$CACHE/$ROOT" "$program" "$tree"; done
     install -m 755 "$(command -v busybox)" "$SEAL" "$tree/usr/bin"
     for program in sh cat find sync wc; do ln -s busybox "$tree/usr/bin/$program"; done
     # Staging wants to start a unit; here the script does what the unit would.
@@ -65,7 +65,7 @@ check_cuts() {
     scratch_disk "$WORK/updates.img" updates
     for ((seed = first; seed < first + count; seed++)); do
         cp --sparse=always "$WORK/disk.img" "$WORK/cut-$seed.img"
-        where=$("$VM_HELPER" replay "$WORK/log.img" "$WORK/cut-$seed.img" "$seed")
+        where=$("$VM_HELPER" replay "$WORK/log.img" "$WORK/cut-$seed.img" "$seed" $((seed - SEED * 1000)) "$CUTS")
         echo "$seed $where" >>"$WORK/guest/cuts"
         disk "$WORK/cut-$seed.img" "cut$seed"
     done
@@ -73,6 +73,7 @@ check_cuts() {
     rm -f "$WORK"/cut-*.img
 }
 
+debian_root >&2
 make_tree "$WORK/tree"
 debian_sysroot "$WORK/sysroot" >&2
 repo=$WORK/sysroot/ostree/repo
@@ -109,7 +110,8 @@ done
 # cuts_with VERSION: after how many of them this version booted.
 cuts_with() { grep -c "^# cut .*: version $1 boots$" "$WORK/all" || true; }
 
-# Few cuts may all be on one side of the moment at which the new version becomes the default.
+# The first cut is before the moment at which the new version becomes the default, the last one after it: what is recorded
+# ends with a boot of the new version. Few cuts may all be on one side.
 all_cuts() {
     local old new claim=every_cut_boots_a_version
     old=$(cuts_with 1) new=$(cuts_with 2)
