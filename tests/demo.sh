@@ -164,6 +164,18 @@ boot_sealed() {
     grep -v '^\(kernel\|end\) ' "$WORK/sealed.results" | shown
     grep -q -x 'end 0' "$WORK/sealed.results" || console_and_die sealed "the system did not boot sealed"
     remark "the root is sealed, signed by the key that the initramfs trusts"
+    explain_counts
+}
+
+# `deploy` counts all file objects of the commit, `status` those that the image points at.
+explain_counts() {
+    local enabled named empty
+    enabled=$(grep -o 'fs-verity enabled on [0-9]*' "$WORK/complete.results" | grep -o '[0-9]*$') || return 0
+    named=$(sed -n 's/.* of \([0-9]*\) have fs-verity.*/\1/p' "$WORK/sealed.results" | head -n 1)
+    empty=$(find "$WORK/disk/ostree/repo/objects" -name '*.file' -type f -empty | wc -l)
+    if [ -n "$named" ] && [ $((enabled - named)) = "$empty" ]; then
+        remark "$enabled objects got fs-verity, and the image points at $named: $empty are empty files, which it holds itself"
+    fi
 }
 
 boot_flipped() {
