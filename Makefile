@@ -1,5 +1,6 @@
 # make            build both programs
 # make check      everything that can be tested on this machine (Debian 12 or 13: installs what it needs)
+# make soak       power cuts, kills and fuzz targets for as long as one likes
 # make demo       from an OS commit to a booted, sealed system
 # make install    DESTDIR= PREFIX=
 # make deb        Debian packages, in target/deb
@@ -18,7 +19,7 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backen
 	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
-.PHONY: all build build-host build-root build-vm deps test check vm-test oracle demo bench deb package install clean
+.PHONY: all build build-host build-root build-vm deps test check vm-test oracle soak demo bench deb package install clean
 
 all: build
 
@@ -50,6 +51,12 @@ check:
 vm-test:
 	$(TOOLS)/deps.sh vm
 	$(TOOLS)/check.sh vm
+
+# Power cuts, kills and fuzz targets: SOAK_ROUNDS= or SOAK_HOURS=, SOAK_SEED= repeats a failure.
+soak:
+	$(TOOLS)/deps.sh vm
+	$(MAKE) build-vm
+	$(TOOLS)/soak.sh
 
 # Debian sid's ostree and composefs and the composefs project's vectors, for the comparison byte for byte; made once.
 oracle:
