@@ -14,15 +14,27 @@ os_copy() {
     cp -a "$CACHE/$1" "$2"
 }
 
-# os_add_kernel SUITE TREE: the kernel that tests/vm/kernels.sh fetched, where OSTree expects it.
+# os_add_kernel SUITE TREE [MODULE...]: the kernel that tests/vm/kernels.sh fetched, where OSTree expects it; with all its
+# modules, or with those that are named and what they need.
 os_add_kernel() {
-    local kver
-    kver=$(ls "$CACHE/kernels/$1/lib/modules")
-    mkdir -p "$2/usr/lib/modules"
-    cp -a "$CACHE/kernels/$1/lib/modules/$kver" "$2/usr/lib/modules/$kver"
+    local suite=$1 tree=$2 from kver path
+    shift 2
+    kver=$(ls "$CACHE/kernels/$suite/lib/modules")
+    from=$CACHE/kernels/$suite/lib/modules/$kver
+    mkdir -p "$tree/usr/lib/modules"
+    if [ $# = 0 ]; then
+        cp -a "$from" "$tree/usr/lib/modules/$kver"
+        return
+    fi
+    mkdir "$tree/usr/lib/modules/$kver"
+    find "$from" -mindepth 1 -maxdepth 1 ! -name kernel ! -name System.map -exec cp -a -t "$tree/usr/lib/modules/$kver" {} +
+    modprobe -d "$CACHE/kernels/$suite" -S "$kver" --show-depends -a "$@" | sed -n "s|^insmod .*/$kver/\([^ ]*\).*|\1|p" | sort -u |
+        while read -r path; do install -D -m 644 "$from/$path" "$tree/usr/lib/modules/$kver/$path"; done
+    depmod -b "$tree" "$kver"
 }
 
 # os_initramfs TREE DRACUT-MODULE...: runs the tree's own dracut. Everything that goes into the initramfs must be in place.
+# OS_OMIT names dracut modules to leave out.
 os_initramfs() {
     local tree=$1 kver log
     shift
@@ -30,15 +42,15 @@ os_initramfs() {
     log=$(mktemp)
     # shellcheck disable=SC2016 # expanded by the inner shell
     if ! unshare --mount --pid --fork sh -ec '
-        tree=$1 kver=$2 modules=$3
+        tree=$1 kver=$2 modules=$3 omit=$4
         mount --make-rprivate /
         mount -t proc proc "$tree/proc"
         mount --rbind /sys "$tree/sys"
         mount --rbind /dev "$tree/dev"
         for directory in run tmp var/tmp; do mount -t tmpfs tmpfs "$tree/$directory"; done
-        chroot "$tree" dracut --no-hostonly --reproducible --force --quiet --zstd --kver "$kver" --add "$modules" \
+        chroot "$tree" dracut --no-hostonly --reproducible --force --quiet --zstd --kver "$kver" --add "$modules" ${omit:+--omit "$omit"} \
             --add-drivers "virtio_blk virtio_pci ext4 erofs overlay loop" "/usr/lib/modules/$kver/initramfs.img"
-    ' os_initramfs "$tree" "$kver" "$*" >"$log" 2>&1; then
+    ' os_initramfs "$tree" "$kver" "$*" "${OS_OMIT:-}" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "dracut could not make the initramfs of $tree"
     fi

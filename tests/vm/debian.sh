@@ -8,18 +8,53 @@
 OSNAME=debian
 BRANCH=test/os
 
+# debian_root: the sid system that the trees are copied from, made once. Its own programs make sysroots and initramfs images.
+debian_root() { FINISH=slim os_root "$ROOT" sid; }
+
+# What takes no part in a boot, as in Debian's slim images: a guest has to hash and look at each file. Of the units, what waits
+# for a person or for hardware that a guest doesn't have.
+slim() {
+    local share unit
+    for share in bash-completion bug common-licenses debianutils doc gcc gnupg i18n info keyrings lintian locale man menu perl \
+        perl5 pixmaps zoneinfo zsh; do
+        rm -rf "${1:?}/usr/share/$share"
+    done
+    rm -rf "${1:?}"/usr/lib/x86_64-linux-gnu/{gconv,perl,perl5,perl-base} "$1"/usr/lib/apt "$1"/usr/lib/systemd/catalog \
+        "$1"/usr/lib/udev/hwdb.d "$1"/usr/bin/perl* "$1"/var/lib/dpkg/info
+    : >"$1/usr/lib/udev/hwdb.bin"
+    for unit in e2scrub_reap.service getty@tty1.service serial-getty@ttyS0.service systemd-logind.service systemd-logind-varlink.socket \
+        systemd-hwdb-update.service; do
+        ln -sf /dev/null "$1/usr/lib/systemd/system/$unit"
+    done
+    # Of the devices that were there before udev, those that a guest waits for; there are hundreds of others.
+    sed -i 's/^\(ExecStart=.*udevadm trigger\) .*/\1 --action=add --subsystem-match=pci --subsystem-match=virtio --subsystem-match=block --subsystem-match=tpm --subsystem-match=tpmrm/' \
+        "$1/usr/lib/systemd/system/systemd-udev-trigger.service"
+}
+
+# Another definition of it is another root.
+ROOT=os-sid-$({ declare -f slim; printf '%s' "$OS_PACKAGES"; } | sha256sum | cut -c 1-8)
+
 # debian_tree SUITE TREE DRACUT-MODULE [CUSTOMISE]: a sid system with the kernel of SUITE. The function CUSTOMISE gets TREE
 # before dracut runs: there it can install programs, policies and units.
 debian_tree() {
     local suite=$1 tree=$2 module=$3 customise=${4:-:}
-    os_root os-sid sid
-    os_copy os-sid "$tree"
-    os_add_kernel "$suite" "$tree"
+    debian_root
+    os_copy "$ROOT" "$tree"
+    os_add_kernel "$suite" "$tree" virtio_blk virtio_pci ext4 erofs overlay loop autofs4 fuse
     add_test_unit "$tree"
     chroot "$tree" passwd -q -d root
     "$customise" "$tree"
-    os_initramfs "$tree" "$module"
+    debian_initramfs "$tree" "$module"
+    rm -rf "$tree/usr/lib/dracut"
     os_layout "$tree"
+}
+
+# debian_initramfs TREE DRACUT-MODULE...: without what no guest needs.
+debian_initramfs() {
+    local tree=$1
+    shift
+    OS_OMIT="hwdb lunmask nvdimm qemu resume systemd-battery-check terminfo usrmount virtfs virtiofs" \
+        os_initramfs "$tree" "$@"
 }
 
 # The unit runs guest.sh from the disk with the serial `test`, a tar archive, once the system is up. What it prints goes to
@@ -44,11 +79,12 @@ in_sid() {
         mount -t proc proc "$root/proc"
         mount --bind "$directory" "$root/mnt"
         exec chroot "$root" "$@"
-    ' in_sid "$CACHE/os-sid" "$directory" "$@"
+    ' in_sid "$CACHE/$ROOT" "$directory" "$@"
 }
 
 # debian_sysroot DIRECTORY: an empty physical root, as `ostree admin init-fs` makes it, with a bare repository.
 debian_sysroot() {
+    debian_root
     mkdir -p "$1"
     in_sid "$1" ostree admin init-fs --epoch=1 /mnt
     in_sid "$1" ostree admin os-init --sysroot=/mnt "$OSNAME"
@@ -93,6 +129,11 @@ show_results() {
     grep -q -x 'end 0' "$1" || echo "not ok end: expected 'end 0', found '$(grep '^end ' "$1" || true)'"
 }
 
+# The console is slow, and nobody answers what systemd asks a terminal. What it does once after an update of /usr (caches,
+# system users) takes half a minute and isn't ours.
+BOOT_OPTIONS='panic=-1 loglevel=4 systemd.show_status=error systemd.condition_needs_update=0 TERM=dumb'
+BOOT_OPTIONS+=' systemd.tty.term.console=dumb systemd.tty.rows.console=24 systemd.tty.columns.console=80'
+
 # boot_debian DISK RESULTS CONSOLE SCRIPT-DIRECTORY [ENTRY]: boots the newest boot loader entry of DISK (or the ENTRYth, from
 # 0) with SCRIPT-DIRECTORY/guest.sh as the test. Writes to DISK are kept. VM_CMDLINE is appended to its arguments.
 # VM_INITRAMFS takes the place of the entry's initramfs.
@@ -107,7 +148,7 @@ boot_debian() {
     disk "$disk"
     drive "$files/test.tar" test on
     VM_TIMEOUT=${VM_TIMEOUT:-1800} \
-        boot_qemu "$files/linux" "$files/initrd" "$options panic=-1 ${VM_CMDLINE:-}" "$results" "$console" "${QEMU_DISKS[@]}" ||
+        boot_qemu "$files/linux" "$files/initrd" "$options $BOOT_OPTIONS ${VM_CMDLINE:-}" "$results" "$console" "${QEMU_DISKS[@]}" ||
         say "QEMU: exit code $?"
     rm -rf "$files"
 }

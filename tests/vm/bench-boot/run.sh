@@ -8,6 +8,7 @@
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
+export VM_MACHINE=pti=off # as its figures were taken
 : "${SUITE:?} ${WORK:?} ${VM_HELPER:?} ${SEAL_ROOT:?}" # set by tests/vm/run.sh
 BOOTS=${OSTREE_SEAL_VM_BOOTS:-5}
 

@@ -15,6 +15,7 @@
 # shellcheck disable=SC2153 # the runner sets WORK and SUITE
 # shellcheck source=tests/vm/lib.sh
 . "$(dirname "$0")/../lib.sh"
+export VM_MACHINE=pti=off # as its figures were taken
 objects=${OSTREE_SEAL_SPEED_OBJECTS:-3000}
 methods=" ${OSTREE_SEAL_SPEED_METHODS:-ours serial post-copy each-file ours-slow-disk serial-slow-disk} "
 read -r -a depths <<<"${OSTREE_SEAL_SPEED_DEPTHS:-}"

@@ -6,7 +6,7 @@ initramfs_tools_root() {
     local tree=$WORK/initramfs-tools kver
     OS_PACKAGES=initramfs-tools-core,kmod,udev,zstd,e2fsprogs os_root os-sid-initramfs-tools sid
     os_copy os-sid-initramfs-tools "$tree"
-    os_add_kernel "$SUITE" "$tree"
+    os_add_kernel "$SUITE" "$tree" virtio_blk virtio_pci ext4 erofs overlay loop
     kver=$(kernel_version "$SUITE")
     mkdir -p "$tree/boot"
     printf 'CONFIG_RD_ZSTD=y\n' >"$tree/boot/config-$kver"

@@ -51,20 +51,20 @@ gives_up() {
 # dracut must fail where it could not check anything, when the module is asked for.
 dracut_gives_up() {
     install_program "$1"
-    gives_up dracut_without_a_policy "there is no policy.conf" os_initramfs "$1" ostree-seal
+    gives_up dracut_without_a_policy "there is no policy.conf" debian_initramfs "$1" ostree-seal
     install_policy "$1"
     rm "$1/usr/lib/ostree-seal/trusted.d/release.vkey"
-    gives_up dracut_without_keys "no trusted.d has a .vkey file" os_initramfs "$1" ostree-seal
+    gives_up dracut_without_keys "no trusted.d has a .vkey file" debian_initramfs "$1" ostree-seal
     install_policy "$1"
     rm "$1/usr/lib/ostree-seal/ostree-seal-root"
-    gives_up dracut_without_the_program "ostree-seal-root is not installed" os_initramfs "$1" ostree-seal
+    gives_up dracut_without_the_program "ostree-seal-root is not installed" debian_initramfs "$1" ostree-seal
     install_program "$1"
     rm "$1/usr/lib/systemd/system/ostree-seal-root.service"
-    gives_up dracut_without_the_unit "ostree-seal-root is not installed" os_initramfs "$1" ostree-seal
+    gives_up dracut_without_the_unit "ostree-seal-root is not installed" debian_initramfs "$1" ostree-seal
     install_program "$1"
     mv "$1"/usr/lib/modules/*/kernel/fs/erofs "$1/erofs-away"
     chroot "$1" depmod "$(kernel_version "$SUITE")"
-    gives_up dracut_without_erofs "the kernel has no erofs or no overlay module" os_initramfs "$1" ostree-seal
+    gives_up dracut_without_erofs "the kernel has no erofs or no overlay module" debian_initramfs "$1" ostree-seal
     mv "$1/erofs-away" "$(echo "$1"/usr/lib/modules/*/kernel/fs)/erofs"
     chroot "$1" depmod "$(kernel_version "$SUITE")"
 }
@@ -104,7 +104,7 @@ if [ "$SUITE" = sid ]; then # one kernel is enough for other ways to make an ini
 fi
 
 flip_on_disk "$WORK/disk.img" "/$deployment/.ostree.cfs"
-VM_CMDLINE="rd.emergency=poweroff rd.shell=0" VM_TIMEOUT=900 boot flipped booted.sh
+VM_CMDLINE="rd.emergency=poweroff rd.shell=0 systemd.show_status=1" VM_TIMEOUT=900 boot flipped booted.sh
 # on_the_console NAME PATTERN
 on_the_console() {
     if grep -q "$2" "$WORK/flipped.console"; then echo "ok $1"; else echo "not ok $1: the console has no '$2'"; fi
