@@ -6,6 +6,8 @@ use ostree_seal_root::error::BootError;
 use ostree_seal_root::read::ReadError;
 use ostree_seal_trust::refusal::Refusal;
 
+use crate::repo::DamagedObject;
+
 /// A check said no. Any error with this in its chain ends the program with exit code 3.
 #[derive(Debug)]
 pub struct Refused(pub String);
@@ -16,6 +18,7 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
         cause.is::<Refused>()
             || cause.is::<Refusal>()
             || cause.is::<CheckError>()
+            || cause.is::<DamagedObject>()
             || cause.downcast_ref::<BootError>().is_some_and(BootError::is_refusal)
     })
 }

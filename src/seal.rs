@@ -32,10 +32,14 @@ impl Bindings {
 
     /// Both values, or which one is missing.
     pub fn complete(self) -> anyhow::Result<(Product, u64)> {
-        let missing = |name| {
-            format!("no {name} is given; use --{name}, or commit with --add-metadata for ostree-seal.{name}")
-        };
-        Ok((self.product.with_context(|| missing("product"))?, self.index.with_context(|| missing("index"))?))
+        let product = self.product.context(
+            "no product is given; use --product=example.com/os, or commit with \
+             --add-metadata-string=ostree-seal.product=example.com/os",
+        )?;
+        let index = self.index.context(
+            "no index is given; use --index=42, or commit with --add-metadata='ostree-seal.index=uint64 42'",
+        )?;
+        Ok((product, index))
     }
 
     /// Reads what a commit object says.

@@ -101,8 +101,11 @@ fn says_that_a_ref_is_missing() {
     for rev in ["nothing", "origin:nothing", "0123456789abcdef"] {
         let result = seal(&["digest", &repo_arg(repo), rev]);
         assert_eq!(result.code, Some(1));
-        let expected =
-            format!("error: looking for \"{rev}\" in {}: Refspec '{rev}' not found\n", repo.display());
+        let repo = repo.display();
+        let expected = format!(
+            "error: looking for \"{rev}\" in {repo}: Refspec '{rev}' not found; `ostree refs --repo={repo}` lists those \
+             that there are\n"
+        );
         assert_eq!(result.stderr, expected);
     }
 }
@@ -159,11 +162,7 @@ fn refuses_archived_objects_with_a_flipped_bit() {
         (3, ""),
         (5, "its header begins with wrong padding"),
         (15, "its content has 4 bytes, its header says 5"),
-        (19, "it is damaged: header and content have the SHA-256 "),
-        (26, "it is damaged: header and content have the SHA-256 "),
-        (27, "it is damaged: header and content have the SHA-256 "),
         (13, "its content has 4 bytes, its header says 65540"),
-        (36, ""),
     ] {
         let fixture = Fixture::new(ostree::RepoMode::Archive);
         let (checksum, file) = fixture.object("/baz/cow", "filez");
@@ -197,10 +196,7 @@ fn refuses_bare_user_objects_without_a_valid_header() {
         rustix::fs::setxattr(&file, "user.ostreemeta", value, flags).unwrap();
     };
     set(&[0; 11]);
-    assert_eq!(
-        fixture.fails(),
-        format!("{reading}reading its xattr user.ostreemeta: the object is too short")
-    );
+    assert_eq!(fixture.fails(), format!("{reading}reading its xattr user.ostreemeta: it is too short"));
     let mut meta = [0; 12];
     meta[10..].copy_from_slice(&[0x41, 0xed]);
     set(&meta);

@@ -9,7 +9,7 @@ use ostree_seal_trust::note::Statement;
 use super::commit::CommitArgs;
 use super::progress::ObjectBar;
 use crate::convert;
-use crate::repo::{Commit, Load, NoCache, Source};
+use crate::repo::{Check, Commit, Load, NoCache, Source};
 use crate::seal::Bindings;
 
 /// Product, index and commit of a note.
@@ -73,7 +73,9 @@ pub(super) fn digest_of_commit(
     source: &Source,
     commit: &Commit,
 ) -> anyhow::Result<Digest> {
-    let load = Load { threads: args.threads(), cache: &NoCache, progress: &mut ObjectBar::new() };
+    // Who signs vouches for the contents: each is read, whatever the kernel or a cache has of it.
+    let check = args.check(Check::All);
+    let load = Load { threads: args.threads(), cache: &NoCache, check, progress: &mut ObjectBar::new() };
     Ok(convert::digest(source, commit, load)?.0)
 }
 

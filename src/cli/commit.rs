@@ -7,7 +7,7 @@ use std::thread;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use crate::repo::{Commit, Source};
+use crate::repo::{Check, Commit, Source};
 
 /// Which commit, and how to read it.
 #[derive(Debug, Args)]
@@ -19,6 +19,10 @@ pub(super) struct CommitArgs {
     /// Threads that read and hash; the image is the same for any number [default: all processors]
     #[arg(long, value_name = "N", display_order = 100)]
     threads: Option<NonZeroUsize>,
+
+    /// Trust the contents: don't compare those that are read with the checksums that name them
+    #[arg(long, display_order = 103)]
+    no_fsck: bool,
 
     /// A ref, REMOTE:REF, or a commit id, which may be abbreviated
     #[arg(value_name = "REF", value_parser = NonEmptyStringValueParser::new())]
@@ -41,6 +45,11 @@ impl CommitArgs {
     /// The commit as it was named.
     pub(super) fn rev(&self) -> &str {
         &self.rev
+    }
+
+    /// Which contents are compared with their checksums, unless the user trusts them.
+    pub(super) fn check(&self, usually: Check) -> Check {
+        if self.no_fsck { Check::None } else { usually }
     }
 
     /// How many threads to use.

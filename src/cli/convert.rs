@@ -12,18 +12,22 @@ use super::print;
 use super::progress::ObjectBar;
 use crate::convert;
 use crate::output::{ImageVerity, NewImage};
-use crate::repo::Load;
+use crate::repo::{Check, Load};
 
 /// Write the composefs image of a commit
 ///
 /// The image is byte for byte what libostree makes of the commit. File contents stay in the repository: the image points
 /// at its objects and holds their fs-verity digests. Prints the image's own fs-verity digest.
 ///
+/// A content that is read is compared with its checksum, as `ostree fsck` does it; one that the cache or the kernel knows isn't
+/// read.
+///
 /// Nothing half-written ever has the name IMAGE. Where the file system has fs-verity, it is enabled on the image.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 could not, 2 usage, 3 refused: the commit promises another
-digest (ostree.composefs.digest.v0); then there is no image.")]
+digest (ostree.composefs.digest.v0), or an object that was read is damaged; then
+there is no image.")]
 pub(super) struct ConvertArgs {
     #[command(flatten)]
     commit: CommitArgs,
@@ -70,7 +74,12 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let (source, commit) = args.commit.open()?;
     let mut image = NewImage::create(&args.image)?;
     let cache = args.cache.open(args.commit.repo(), &source);
-    let load = Load { threads: args.commit.threads(), cache: &cache, progress: &mut ObjectBar::new() };
+    let load = Load {
+        threads: args.commit.threads(),
+        cache: &cache,
+        check: args.commit.check(Check::Read),
+        progress: &mut ObjectBar::new(),
+    };
     let converted = convert::convert(&source, &commit, load, &mut image)?;
     let image = image.seal()?;
     convert::check_promise(&commit, image.written().digest)?;

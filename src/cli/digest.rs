@@ -8,7 +8,7 @@ use super::commit::CommitArgs;
 use super::print;
 use super::progress::ObjectBar;
 use crate::convert;
-use crate::repo::Load;
+use crate::repo::{Check, Load};
 
 /// Print the fs-verity digest of a commit's image
 ///
@@ -16,7 +16,7 @@ use crate::repo::Load;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 could not, 2 usage, 3 refused: the commit promises another
-digest (ostree.composefs.digest.v0).")]
+digest (ostree.composefs.digest.v0), or an object that was read is damaged.")]
 pub(super) struct DigestArgs {
     #[command(flatten)]
     commit: CommitArgs,
@@ -43,7 +43,12 @@ struct Report {
 pub(super) fn run(args: &DigestArgs) -> anyhow::Result<()> {
     let (source, commit) = args.commit.open()?;
     let cache = args.cache.open(args.commit.repo(), &source);
-    let load = Load { threads: args.commit.threads(), cache: &cache, progress: &mut ObjectBar::new() };
+    let load = Load {
+        threads: args.commit.threads(),
+        cache: &cache,
+        check: args.commit.check(Check::Read),
+        progress: &mut ObjectBar::new(),
+    };
     let (digest, converted) = convert::digest(&source, &commit, load)?;
     convert::check_promise(&commit, digest)?;
     cache.save(&source);

@@ -17,11 +17,11 @@ use crate::signing::PrivateKey;
 /// Sign the image of a commit
 ///
 /// Makes a note about the commit's image, signs it and keeps it in the commit's detached metadata, where `ostree pull`
-/// takes it along. A note with the same text gets one more signature; other detached metadata stays as it is.
+/// takes it along. Each content is read and compared with its checksum, so that nothing damaged is signed. A note with the same text gets one more signature; other detached metadata stays as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: 0 done, 1 could not, 2 usage, 3 refused: the commit promises another
-digest (ostree.composefs.digest.v0).")]
+digest (ostree.composefs.digest.v0), or an object is damaged.")]
 pub(super) struct SignArgs {
     #[command(flatten)]
     commit: CommitArgs,

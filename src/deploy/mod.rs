@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use crate::initrd::bootable;
 use crate::initrd::policy::{self, Origin, Trust};
 use crate::refused::Refused;
-use crate::repo::{self, Checksum, Commit, Load, MissingObject, NoCache, Source};
+use crate::repo::{self, Check, Checksum, Commit, Load, MissingObject, NoCache, Source};
 use crate::sysroot::{Deployment, Sysroot, SysrootLock};
 use crate::tree::Tree;
 
@@ -277,7 +277,12 @@ impl Run<'_> {
     fn make_image<'s>(&self, from: &Ingredients<'s>) -> Result<Result<(Placed, &'s Signed), Digest>> {
         self.request.progress.begin(Step::Convert, 0);
         let mut progress = Converted(self.request.progress);
-        let load = Load { threads: self.request.threads, cache: &NoCache, progress: &mut progress };
+        let load = Load {
+            threads: self.request.threads,
+            cache: &NoCache,
+            check: Check::None,
+            progress: &mut progress,
+        };
         let loaded = from.source.load(from.commit, load);
         self.request.progress.end();
         let loaded = loaded?;

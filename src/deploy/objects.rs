@@ -10,14 +10,14 @@ use anyhow::Result;
 
 use super::verity::{Object, prefix};
 use crate::erofs::{self, Backing};
-use crate::repo::{Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
+use crate::repo::{Check, Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
 use crate::tree::{Content, Tree};
 
 /// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
 /// than they compute.
 pub fn names_of(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Vec<Checksum>> {
     let names = Names(Mutex::default());
-    source.load(commit, Load { threads, cache: &names, progress: &mut () })?;
+    source.load(commit, Load { threads, cache: &names, check: Check::None, progress: &mut () })?;
     let names = names.0.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(names.into_keys().collect())
 }

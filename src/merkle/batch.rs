@@ -49,17 +49,23 @@ impl Batch {
 
     /// Reads a regular file from its beginning to its end, which must come after `size` bytes.
     pub fn add(&mut self, file: &File, size: u64) -> io::Result<()> {
+        self.add_observed(file, size, &mut |_| ())
+    }
+
+    /// The same; `observe` gets the bytes in their order, while they are in the processor's cache.
+    pub fn add_observed(&mut self, file: &File, size: u64, observe: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         if CAPACITY - self.used < ROOM {
             self.hash_small();
         }
         let free = &mut self.data[self.used..];
         let len = read_to_end_or_full(file, free)?;
         if len == free.len() {
-            let digest = stream(file, free, size)?;
+            let digest = stream(file, free, size, observe)?;
             self.digests.push(digest);
             return Ok(());
         }
         check_size(len as u64, size)?;
+        observe(&free[..len]);
         let blocks = len.div_ceil(BLOCK);
         free[len..blocks * BLOCK].fill(0);
         self.small.push(Small { index: self.digests.len(), size, blocks });
@@ -127,13 +133,19 @@ impl Default for Batch {
 }
 
 /// Hashes a file whose beginning fills `buffer` already.
-fn stream(mut file: &File, buffer: &mut [u8], size: u64) -> io::Result<Digest> {
+fn stream(
+    mut file: &File,
+    buffer: &mut [u8],
+    size: u64,
+    observe: &mut dyn FnMut(&[u8]),
+) -> io::Result<Digest> {
     let mut hasher = Hasher::new();
     let mut len = buffer.len();
     let mut total = 0;
     while len > 0 {
         total += len as u64;
         hasher.update(&buffer[..len]);
+        observe(&buffer[..len]);
         len = match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,

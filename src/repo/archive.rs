@@ -7,10 +7,10 @@ use anyhow::{Context as _, bail, ensure};
 use flate2::bufread::DeflateDecoder;
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::gvariant::{GVariantError, Tuple, text};
-use sha2::{Digest as _, Sha256};
 
 use super::checksum::Checksum;
 use super::dirmeta::parse_xattrs;
+use super::name::{Inode, NameHasher};
 use super::object::{ObjectKind, symlink};
 use super::xattrs::XattrList;
 use crate::merkle::FileHasher;
@@ -47,19 +47,19 @@ pub(super) fn read(file: File, object: &Checksum, hasher: &mut FileHasher) -> an
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let bytes = read_header(&mut reader)?;
     let header = Header::parse(&bytes).context("reading its header")?;
-    let mut checksum = Sha256::new();
-    checksum_header(&mut checksum, &header)?;
+    let Header { uid, gid, mode, target, .. } = header;
+    let inode = Inode { uid, gid, mode, target: target.as_bytes() };
+    let mut name = NameHasher::new(inode, header.xattrs);
     let kind = match header.mode & S_IFMT {
         S_IFREG => {
             ensure!(header.target.is_empty(), "its header gives a regular file a symlink target");
-            let digest = inflate(reader, &header, &mut checksum, hasher)?;
+            let digest = inflate(reader, &header, &mut name, hasher)?;
             digest.map_or(ObjectKind::Empty, |digest| ObjectKind::Regular { size: header.size, digest })
         }
         S_IFLNK => symlink(header.target.as_bytes().to_vec())?,
         _ => bail!("the mode {:o} in its header is neither a regular file nor a symlink", header.mode),
     };
-    let found = Checksum(checksum.finalize().into());
-    ensure!(found == *object, "it is damaged: header and content have the SHA-256 {found}");
+    name.require(object)?;
     let xattrs = parse_xattrs(header.xattrs).context("reading its header")?;
     Ok(Archived {
         uid: header.uid,
@@ -88,11 +88,6 @@ fn from_be(bytes: [u8; 4]) -> u32 {
     u32::from_be_bytes(bytes)
 }
 
-#[allow(clippy::big_endian_bytes, reason = "OSTree's numbers are big-endian on every machine")]
-fn to_be(number: u32) -> [u8; 4] {
-    number.to_be_bytes()
-}
-
 impl<'a> Header<'a> {
     fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         let mut tuple = Tuple::new(bytes);
@@ -106,40 +101,17 @@ impl<'a> Header<'a> {
     }
 }
 
-/// Hashes what the object's name is made of before the content: the header without the size, `(uuuusa(ayay))`,
-/// behind its length and 4 zeros. Its members lie as in the archive's header, 8 bytes earlier.
-fn checksum_header(checksum: &mut Sha256, header: &Header<'_>) -> anyhow::Result<()> {
-    let mut bytes = Vec::new();
-    for number in [header.uid, header.gid, header.mode, 0] {
-        bytes.extend_from_slice(&to_be(number));
-    }
-    bytes.extend_from_slice(header.target.as_bytes());
-    bytes.push(0);
-    let target_end = bytes.len() as u64;
-    bytes.extend_from_slice(header.xattrs);
-    // One framing offset, as wide as the length of the whole needs.
-    let width = [(1, 0xff), (2, 0xffff), (4, 0xffff_ffff)]
-        .into_iter()
-        .find(|(width, max)| bytes.len() + width <= *max)
-        .map_or(8, |(width, _)| width);
-    bytes.extend_from_slice(&target_end.to_le_bytes()[..width]);
-    checksum.update(to_be(u32::try_from(bytes.len())?));
-    checksum.update([0; 4]);
-    checksum.update(&bytes);
-    Ok(())
-}
-
 /// Hashes the content, once for the object's name and once for its digest; none for an empty file.
 fn inflate(
     reader: impl BufRead,
     header: &Header<'_>,
-    checksum: &mut Sha256,
+    name: &mut NameHasher,
     hasher: &mut FileHasher,
 ) -> anyhow::Result<Option<Digest>> {
     // One byte more than the header promises is enough to know that it lies.
     let content = DeflateDecoder::new(reader).take(header.size.saturating_add(1));
     let (digest, size) =
-        hasher.digest_reader(Tee { reader: content, checksum }).context("decompressing its content")?;
+        hasher.digest_reader(Tee { reader: content, name }).context("decompressing its content")?;
     ensure!(size <= header.size, "its content has more bytes than its header says: {}", header.size);
     ensure!(size == header.size, "its content has {size} bytes, its header says {}", header.size);
     Ok((size > 0).then_some(digest))
@@ -148,13 +120,13 @@ fn inflate(
 /// Hashes what is read through it.
 struct Tee<'a, R> {
     reader: R,
-    checksum: &'a mut Sha256,
+    name: &'a mut NameHasher,
 }
 
 impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.reader.read(buffer)?;
-        self.checksum.update(&buffer[..len]);
+        self.name.update(&buffer[..len]);
         Ok(len)
     }
 }

@@ -12,7 +12,7 @@ use super::checksum::Checksum;
 use super::dirmeta::Dirmeta;
 use super::dirtree::Dirtree;
 use super::file::{FileReader, Work};
-use super::known::ObjectCache;
+use super::known::{Check, ObjectCache};
 use super::object::ObjectInfo;
 use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
@@ -125,6 +125,7 @@ pub(super) struct DirectoryInfo {
 pub(super) struct Explorer<'a> {
     pub(super) stores: &'a [Store],
     pub(super) cache: &'a dyn ObjectCache,
+    pub(super) check: Check,
     pub(super) queue: &'a Queue<Job>,
     pub(super) seen: &'a SeenDirtrees,
     pub(super) results: Sender<anyhow::Result<Done>>,
@@ -137,7 +138,7 @@ impl Explorer<'_> {
     /// Job by job until the queue is closed.
     pub(super) fn run(self) {
         let _alarm = Alarm(&self.results);
-        let mut files = FileReader::new(self.stores);
+        let mut files = FileReader::new(self.stores, self.check);
         let mut buffer = Vec::new();
         while let Some(job) = self.queue.next() {
             let sent = match job {

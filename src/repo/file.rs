@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use super::archive;
 use super::checksum::Checksum;
 use super::dirmeta::{Dirmeta, Xattr, parse_xattrs};
+use super::known::Check;
+use super::name::{Inode, NameHasher, serialize_xattrs};
 use super::object::{ObjectInfo, ObjectKind, symlink};
 use super::store::{ObjectPath, RepoMode, Store, missing};
 use super::xattrs::{Target, XATTR_MAX, XattrList, XattrReader, Xattrs};
@@ -31,6 +33,7 @@ pub(super) struct FileReader<'a> {
     /// For what comes through a decompressor.
     hasher: FileHasher,
     xattrs: XattrReader,
+    check: Check,
 }
 
 /// An object whose content may not have been hashed yet.
@@ -83,8 +86,9 @@ impl Read {
 }
 
 impl<'a> FileReader<'a> {
-    pub(super) fn new(stores: &'a [Store]) -> Self {
+    pub(super) fn new(stores: &'a [Store], check: Check) -> Self {
         Self {
+            check,
             stores,
             without_verity: vec![false; stores.len()],
             contents: Batch::new(),
@@ -140,8 +144,10 @@ impl<'a> FileReader<'a> {
                     RepoMode::BareUser => self.read_bare_user(place, &file, &stat, work),
                     RepoMode::Bare | RepoMode::BareUserOnly | RepoMode::BareSplitXattrs => {
                         let xattrs = self.bare_xattrs(&place, Some(&file))?;
-                        let kind = self.content(&place, &file, &stat, work)?;
-                        Ok(owned_by(mode, &stat, xattrs, kind))
+                        let (uid, gid) = owner(mode, &stat);
+                        let name = self.name(Inode { uid, gid, mode: stat.st_mode, target: &[] }, &xattrs);
+                        let kind = self.content(&place, &file, &stat, (name, work))?;
+                        Ok(Read { uid, gid, mode: stat.st_mode, xattrs, kind })
                     }
                 }
             }
@@ -159,8 +165,13 @@ impl<'a> FileReader<'a> {
         ensure!(stat.st_mode & S_IFMT == S_IFLNK, "it changed while it was read");
         let target = rustix::fs::readlinkat(objects, path, Vec::new())?;
         let xattrs = self.bare_xattrs(place, None)?;
-        let kind = Kind::Known(ObjectKind::Symlink(target.into_bytes().into()));
-        Ok(owned_by(place.store.mode, &stat, xattrs, kind))
+        let target = target.into_bytes();
+        let ((uid, gid), mode) = (owner(place.store.mode, &stat), stat.st_mode);
+        if let Some(name) = self.name(Inode { uid, gid, mode, target: &target }, &xattrs) {
+            name.require(place.object)?;
+        }
+        let kind = Kind::Known(ObjectKind::Symlink(target.into()));
+        Ok(Read { uid, gid, mode, xattrs, kind })
     }
 
     fn read_bare_user(
@@ -180,13 +191,19 @@ impl<'a> FileReader<'a> {
         let (uid, gid, mode) = (meta.uid, meta.gid, meta.mode);
         let xattrs = self.xattrs.list(&meta.xattrs);
         let kind = match mode & S_IFMT {
-            S_IFREG => self.content(&place, file, stat, work)?,
+            S_IFREG => {
+                let name = self.name(Inode { uid, gid, mode, target: &[] }, &xattrs);
+                self.content(&place, file, stat, (name, work))?
+            }
             S_IFLNK => {
                 let mut target = Vec::new();
                 file.by_ref().take(TARGET_MAX as u64 + 2).read_to_end(&mut target)?;
                 // libostree writes the target as a C string, with its NUL.
                 if target.last() == Some(&0) {
                     target.pop();
+                }
+                if let Some(name) = self.name(Inode { uid, gid, mode, target: &target }, &xattrs) {
+                    name.require(place.object)?;
                 }
                 Kind::Known(symlink(target)?)
             }
@@ -215,13 +232,14 @@ impl<'a> FileReader<'a> {
         place: &InStore<'_>,
         file: &File,
         stat: &Stat,
-        work: &mut Work,
+        (mut name, work): (Option<NameHasher>, &mut Work),
     ) -> anyhow::Result<Kind> {
         let size = u64::try_from(stat.st_size)?;
         if size == 0 {
+            name.map_or(Ok(()), |name| name.require(place.object))?;
             return Ok(Kind::Known(ObjectKind::Empty));
         }
-        if !self.without_verity[place.index] {
+        if self.check != Check::All && !self.without_verity[place.index] {
             match verity::measure(file) {
                 Ok(digest) => {
                     work.measured += 1;
@@ -232,9 +250,19 @@ impl<'a> FileReader<'a> {
                 Err(error @ MeasureError::Os(_)) => return Err(error.into()),
             }
         }
-        self.contents.add(file, size)?;
+        match &mut name {
+            Some(name) => self.contents.add_observed(file, size, &mut |content| name.update(content))?,
+            None => self.contents.add(file, size)?,
+        }
+        name.map_or(Ok(()), |name| name.require(place.object))?;
         work.hashed += size;
         Ok(Kind::Hashed(size))
+    }
+
+    /// What the object's name is compared with, if that is asked for.
+    fn name(&self, inode: Inode<'_>, xattrs: &Xattrs) -> Option<NameHasher> {
+        let list = xattrs.0.iter().map(|(name, value)| (&**name, &**value));
+        (self.check != Check::None).then(|| NameHasher::new(inode, &serialize_xattrs(list)))
     }
 
     /// The xattrs of an object that isn't bare-user: its own, those of its sidecar object, or none.
@@ -286,10 +314,9 @@ fn symlink_path(place: &InStore<'_>) -> Vec<u8> {
     path
 }
 
-/// An object whose owner and mode are those of its file.
-fn owned_by(mode: RepoMode, stat: &Stat, xattrs: Xattrs, kind: Kind) -> Read {
-    let (uid, gid) = if mode == RepoMode::BareUserOnly { (0, 0) } else { (stat.st_uid, stat.st_gid) };
-    Read { uid, gid, mode: stat.st_mode, xattrs, kind }
+/// The owner that an object of a bare mode has.
+fn owner(mode: RepoMode, stat: &Stat) -> (u32, u32) {
+    if mode == RepoMode::BareUserOnly { (0, 0) } else { (stat.st_uid, stat.st_gid) }
 }
 
 #[allow(clippy::ptr_arg, reason = "the slice type is too long to read")]

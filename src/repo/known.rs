@@ -61,6 +61,18 @@ impl View {
     }
 }
 
+/// Which contents are compared with the names of their objects, as `ostree fsck` does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    /// None.
+    #[default]
+    None,
+    /// Those that are read anyway: neither the cache nor the kernel has their digest.
+    Read,
+    /// All: each is read, although the kernel may have its digest.
+    All,
+}
+
 /// Hears how far a load is. Called on the thread that called [`Source::load`], a few times per thousand objects.
 pub trait Progress {
     /// So many file objects were read, and so many are known to be in the commit so far.

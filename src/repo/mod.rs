@@ -21,6 +21,9 @@ mod fsck; // contents compared with their checksums
 mod lock; // libostree's lock; the only unsafe code of this package
 mod open; // libostree: open, resolve, lock
 
+mod name; // what an object is named after
+mod paths; // the path of an object, for who has to be told
+
 mod known; // what earlier runs have learned, and who hears of the progress
 mod source; // a repository, open
 
@@ -36,7 +39,8 @@ pub use detached::Embedded;
 pub use file::Work;
 pub use format::FormatError;
 pub use fsck::fsck_files;
-pub use known::{NoCache, ObjectCache, Progress, View};
+pub use known::{Check, NoCache, ObjectCache, Progress, View};
+pub use name::DamagedObject;
 pub use object::{ObjectInfo, ObjectKind};
 pub use source::{Load, Loaded, Source};
 pub use store::{MissingObject, RepoMode};

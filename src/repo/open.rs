@@ -61,7 +61,7 @@ impl Repo {
             Some(name) => format!("did you mean {name}?"),
             None => format!("`ostree refs --repo={}` lists those that there are", self.path.display()),
         };
-        anyhow!(error).context(format!("looking for {rev:?} in {}; {hint}", self.path.display()))
+        anyhow!("{error}; {hint}").context(format!("looking for {rev:?} in {}", self.path.display()))
     }
 }
 

@@ -12,8 +12,9 @@ use super::assemble::assemble;
 use super::checksum::Checksum;
 use super::commit::Commit;
 use super::file::Work;
-use super::known::{ObjectCache, Progress, View};
+use super::known::{Check, ObjectCache, Progress, View};
 use super::open::Repo;
+use super::paths;
 use super::presence;
 use super::store::{Metadata, ObjectPath, RepoMode, Store, read_metadata};
 use super::walk::{WalkContext, read_objects};
@@ -32,6 +33,8 @@ pub struct Load<'a> {
     pub threads: NonZeroUsize,
     /// What is known from earlier runs.
     pub cache: &'a dyn ObjectCache,
+    /// Which contents are compared with their objects' names.
+    pub check: Check,
     /// Who hears of the progress.
     pub progress: &'a mut dyn Progress,
 }
@@ -95,8 +98,10 @@ impl Source {
         let (sender, known) = mpsc::channel();
         thread::scope(|scope| {
             let presence = scope.spawn(move || presence::require(stores, &known));
-            let context = WalkContext { cache: load.cache, progress: load.progress, known: sender };
-            let objects = read_objects(stores, commit, load.threads, context)?;
+            let context =
+                WalkContext { cache: load.cache, check: load.check, progress: load.progress, known: sender };
+            let objects = read_objects(stores, commit, load.threads, context)
+                .map_err(|error| paths::name_path(stores, commit, error))?;
             let (tree, count, work) = (assemble(&objects)?, objects.files.len() as u64, objects.work);
             // The tree has all of it now; `make` may need the memory.
             drop(objects);

@@ -13,7 +13,7 @@ use super::checksum::Checksum;
 use super::commit::Commit;
 use super::explore::{Chunk, DirectoryInfo, Done, Explorer, FileEntry, Job, Name, Row, SeenDirtrees};
 use super::file::Work;
-use super::known::{ObjectCache, Progress};
+use super::known::{Check, ObjectCache, Progress};
 use super::object::ObjectInfo;
 use super::queue::Queue;
 use super::store::Store;
@@ -64,6 +64,7 @@ impl Objects {
 /// What the walk reports to and asks while it runs.
 pub(super) struct WalkContext<'a> {
     pub(super) cache: &'a dyn ObjectCache,
+    pub(super) check: Check,
     pub(super) progress: &'a mut dyn Progress,
     /// Hears of the objects that the cache knows: nobody has looked whether they are there.
     pub(super) known: Sender<Vec<Checksum>>,
@@ -80,8 +81,9 @@ pub(super) fn read_objects(
     let (sender, results) = mpsc::channel();
     thread::scope(|scope| {
         for _ in 0..threads.get() {
-            let (queue, seen, cache, results) = (&queue, &seen, context.cache, sender.clone());
-            scope.spawn(move || Explorer { stores, cache, queue, seen, results }.run());
+            let (queue, seen, results) = (&queue, &seen, sender.clone());
+            let (cache, check) = (context.cache, context.check);
+            scope.spawn(move || Explorer { stores, cache, check, queue, seen, results }.run());
         }
         drop(sender);
         let mut walk = Walk::new(&queue, context);

@@ -24,7 +24,7 @@ use super::super::commit::all_threads;
 use super::super::progress::ObjectBar;
 use crate::convert;
 use crate::merkle::FileHasher;
-use crate::repo::{Load, NoCache, Source};
+use crate::repo::{Check, Load, NoCache, Source};
 use crate::seal::read_note_bytes;
 
 /// Where a digest comes from.
@@ -76,7 +76,7 @@ pub(super) fn examine_repo(
     let source = Source::open(repo)?;
     let commit = source.commit(rev)?;
     let threads = threads.unwrap_or_else(all_threads);
-    let load = Load { threads, cache: &NoCache, progress: &mut ObjectBar::new() };
+    let load = Load { threads, cache: &NoCache, check: Check::None, progress: &mut ObjectBar::new() };
     let image =
         Image { digest: convert::digest(&source, &commit, load)?.0, measurement: Measurement::Computed };
     let (id, objects) = (commit_id(&commit)?, source.objects_of(&commit.checksum)?);
