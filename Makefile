@@ -19,7 +19,7 @@ STATIC := RUSTFLAGS='-C target-feature=+crt-static --cfg curve25519_dalek_backen
 	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/boot/initrd.ld'
 TOOLS := tests/tools
 
-.PHONY: all build build-host build-root build-vm deps test check vm-test oracle soak demo bench deb package install clean
+.PHONY: all build build-host build-root build-vm deps test check vm-test oracle soak oldest-rust demo bench deb package install clean
 
 all: build
 
@@ -57,6 +57,11 @@ soak:
 	$(TOOLS)/deps.sh vm
 	$(MAKE) build-vm
 	$(TOOLS)/soak.sh
+
+# All targets, built and linted with the oldest Rust that is promised, in a root of Debian 13.
+oldest-rust:
+	$(TOOLS)/deps.sh vm
+	$(TOOLS)/oldest-rust.sh
 
 # Debian sid's ostree and composefs and the composefs project's vectors, for the comparison byte for byte; made once.
 oracle:

@@ -54,7 +54,12 @@ fn the_order_is_that_of_the_inode_numbers() {
     let inodes: Vec<u64> = order
         .iter()
         .map(|index| {
-            directory.path().join(str::from_utf8(&objects[*index].path).unwrap()).metadata().unwrap().ino()
+            directory
+                .path()
+                .join(std::str::from_utf8(&objects[*index].path).unwrap())
+                .metadata()
+                .unwrap()
+                .ino()
         })
         .collect();
     assert_eq!(inodes.len(), 300);
