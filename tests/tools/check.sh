@@ -14,6 +14,7 @@ passed=0 failed=0 skipped=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 log=$work/log
+: >"$work/table"
 
 # timed NAME COMMAND...: how long it took is a row of the table.
 timed() {
