@@ -55,13 +55,16 @@ pub fn check(found: Digest, evidence: &Evidence, policy: &SealedPolicy) -> Resul
 pub fn approve(evidence: &Evidence, policy: &SealedPolicy) -> Result<Claim, Refusal> {
     let claim = authenticate(evidence, policy)?;
     claim.require_policy(policy)?;
-    match (claim.kind, claim.commit, evidence.subject) {
-        (EvidenceKind::Note, Some(named), Subject::Commit(id))
-            if named != id && !came_with(evidence, id, named) =>
-        {
-            Err(ClaimError::OtherCommit { note: named, subject: id }.into())
-        }
-        _ => Ok(claim),
+    require_subject(&claim, evidence)?;
+    Ok(claim)
+}
+
+/// What names a commit must be for the subject's, or for the one that came with it in a container.
+fn require_subject(claim: &Claim, evidence: &Evidence) -> Result<(), ClaimError> {
+    match (claim.commit, evidence.subject) {
+        (Some(named), Subject::Commit(id)) if named == id || came_with(evidence, id, named) => Ok(()),
+        (Some(named), Subject::Commit(id)) => Err(ClaimError::OtherCommit { note: named, subject: id }),
+        (None, Subject::Commit(_)) | (_, Subject::Image) => Ok(()),
     }
 }
 
