@@ -26,8 +26,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
 
+use crate::atomic::NewFile;
 use crate::repo::{Checksum, ObjectCache, ObjectInfo, View};
 
 mod build; // entries -> file
@@ -100,16 +100,12 @@ impl Cache {
             Some(age) if present(object) => Some(age),
             Some(age) => age.checked_add(1).filter(|age| *age <= patience),
         });
-        let parent = match self.path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
-        let mut file = new_file(parent)?;
-        builder.write(self.view, file.as_file_mut())?;
+        // Readable as far as the directory is; `read` wants that nobody else can write.
+        let mut file = NewFile::create(&self.path, 0o644)?;
+        builder.write(self.view, file.file())?;
         // Not synced: a file that a power loss cuts short has a wrong checksum and is ignored.
-        file.as_file_mut().flush()?;
-        file.persist(&self.path)?;
-        Ok(())
+        file.file().flush()?;
+        file.rename()
     }
 }
 
@@ -126,13 +122,6 @@ impl ObjectCache for Cache {
         // A thread that panics while it adds ends the conversion, and nothing is saved.
         self.added.lock().unwrap_or_else(PoisonError::into_inner).add(object, info, 0);
     }
-}
-
-fn new_file(parent: &Path) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // Readable as far as the directory is; `read` wants that nobody else can write.
-    let permissions = std::fs::Permissions::from_mode(0o644);
-    tempfile::Builder::new().prefix(".ostree-seal-").permissions(permissions).tempfile_in(parent)
 }
 
 fn read(path: &Path, view: View) -> io::Result<Loaded> {

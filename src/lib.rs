@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
 
+pub mod atomic; // files that are there whole or not at all
 pub mod cache; // what earlier conversions learned of objects
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image

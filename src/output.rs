@@ -14,13 +14,11 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use crate::atomic::{self, NewFile, TEMPORARY_PREFIX};
 use crate::merkle::Hasher;
 
 /// How much is gathered before it is hashed and written.
 const BUFFER: usize = 256 * 1024;
-
-/// What the name of a file that waits for its own begins with.
-const TEMPORARY_PREFIX: &str = ".ostree-seal-";
 
 /// What became of an image's fs-verity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +80,13 @@ impl NewImage {
     #[context("creating {}", path.display())]
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let place = Place::find(path)?;
+        atomic::remove_leftovers(&place.parent);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let (file, temporary) = match rustix::fs::openat(&place.directory, ".", flags, Mode::RUSR) {
             Ok(file) => (File::from(file), None),
             // The file system has no unnamed files, or the kernel doesn't know them for it (ISDIR).
             Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT) => {
-                let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&place.parent)?;
-                let (file, path) = file.into_parts();
+                let (file, path) = NewFile::create(path, 0o600)?.into_parts();
                 (file, Some(path))
             }
             Err(errno) => return Err(errno.into()),
@@ -199,7 +197,8 @@ fn link(place: &Place, file: &File) -> anyhow::Result<()> {
         Err(Errno::EXIST) => {}
         result => return Ok(result?),
     }
-    // A link can't replace a file, a rename can. Only a kill between the two leaves the temporary name behind.
+    // A link can't replace a file, a rename can. A kill between the two leaves the temporary name behind, for the next run.
+    atomic::hold(file)?;
     let temporary = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .make_in(&place.parent, |path| Ok(link_as(place, file, path)?))?;

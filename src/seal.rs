@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,6 +10,8 @@ use fn_error_context::context;
 use ostree_seal_trust::names::Product;
 use ostree_seal_trust::note::{NOTE_MAX, Note, SIGNATURES_MAX, signature_line};
 use ostree_seal_trust::vkey::Vkey;
+
+use crate::atomic;
 
 /// What a note says beside the digest: from the command line, from the commit's metadata, or from both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -174,13 +175,7 @@ pub fn read_note_bytes(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 /// Writes a note under its name when all of it is on the disk.
 #[context("writing the note {}", path.display())]
 pub fn write_note(path: &Path, note: &str) -> anyhow::Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".ostree-seal-").tempfile_in(parent)?;
-    file.write_all(note.as_bytes())?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(fs::File::open(parent)?.sync_all()?)
+    Ok(atomic::replace(path, 0o644, |file| file.write_all(note.as_bytes()))?)
 }
 
 #[cfg(test)]

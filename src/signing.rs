@@ -2,9 +2,8 @@
 //! quotes what was in a key file.
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -14,6 +13,8 @@ use fn_error_context::context;
 use ostree_seal_trust::vkey::{KeyId, TYPE_ED25519, Vkey};
 use rustix::rand::{GetRandomFlags, getrandom};
 use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::atomic;
 
 /// How a private key begins in the text form of Go's `sumdb/note`: `PRIVATE+KEY+NAME+HASH+BASE64`.
 const PREFIX: &str = "PRIVATE+KEY+";
@@ -45,6 +46,12 @@ impl PrivateKey {
     /// Reads `PRIVATE+KEY+NAME+HASH+BASE64`, with or without one newline at the end.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let line = text.strip_suffix('\n').unwrap_or(text);
+        if let Ok(public) = Vkey::parse(text.as_bytes()) {
+            bail!(
+                "it is the public key {}; the private one is in the .key file that was made with it",
+                public.id()
+            );
+        }
         let parts: Vec<&str> = line.strip_prefix(PREFIX).unwrap_or_default().splitn(3, '+').collect();
         let [name, hash, base64] = parts[..] else {
             bail!("it is not one line {PREFIX}NAME+HASH+BASE64");
@@ -137,9 +144,7 @@ fn read_secret(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 fn write_secret(path: &Path, parts: &[&str]) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    parts.iter().try_for_each(|part| file.write_all(part.as_bytes()))?;
-    Ok(file.sync_all()?)
+    Ok(atomic::create(path, 0o600, |file| parts.iter().try_for_each(|part| file.write_all(part.as_bytes())))?)
 }
 
 /// The public half only.

@@ -110,7 +110,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
     };
     let coverage = objects_of(sysroot, &deployment.directory);
     let verdict = match verdict {
-        Verdict::Sealed(claim) => enforceable(claim, &coverage, deployment.index),
+        Verdict::Sealed(claim) => enforceable(claim, &coverage, &sysroot.deploy_command(deployment.index)),
         verdict => verdict,
     };
     let coverage = coverage.ok().flatten();
@@ -118,15 +118,14 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
 }
 
 /// The check measures the image and reads none of it. What it points at must be there, too.
-fn enforceable(claim: Box<Claim>, coverage: &Result<Option<Coverage>>, index: usize) -> Verdict {
+fn enforceable(claim: Box<Claim>, coverage: &Result<Option<Coverage>>, deploy: &str) -> Verdict {
     match coverage {
         Ok(Some(Coverage { without, missing, .. })) if without + missing > 0 => Verdict::Refused(format!(
             "the image is good, but {without} of its objects have no fs-verity and {missing} don't exist, so they can't \
-             be read; run `ostree-seal deploy {index}`"
+             be read; run `{deploy}`"
         )),
         Err(error) if !is_no_permission(error) => Verdict::Refused(format!(
-            "the image has the digest that was signed, but not all of it can be used: {error:#}; run `ostree-seal deploy \
-             {index}`"
+            "the image has the digest that was signed, but not all of it can be used: {error:#}; run `{deploy}`"
         )),
         _ => Verdict::Sealed(claim),
     }

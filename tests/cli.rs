@@ -137,18 +137,3 @@ fn every_command_has_a_man_page() {
         assert!(page.contains(part), "{part}");
     }
 }
-
-#[test]
-fn the_shells_get_completions() {
-    let scratch = scratch();
-    let directory = scratch.path().join("completions");
-    seal(&["generate", "completions", &directory.display().to_string()]).ok();
-    assert_eq!(names(&directory), ["_ostree-seal", "ostree-seal.bash", "ostree-seal.fish"]);
-    let bash = directory.join("ostree-seal.bash").display().to_string();
-    run("bash", &["-n", &bash]);
-    let script = format!(
-        "source {bash}; COMP_WORDS=(ostree-seal dig); COMP_CWORD=1; _ostree__seal ostree-seal dig ostree-seal; \
-         echo ${{COMPREPLY[*]}}"
-    );
-    assert_eq!(run("bash", &["-c", &script]), "digest");
-}

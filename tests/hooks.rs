@@ -219,7 +219,8 @@ fn a_hidden_key_counts_as_it_does_on_the_build_host() {
 
 #[test]
 fn no_initramfs_is_made_without_a_key_that_can_not_be_copied() {
-    let breakages: [(&str, fn(&Scene)); 4] = [
+    type Breakage = (&'static str, fn(&Scene));
+    let breakages: [Breakage; 4] = [
         ("a dangling link", |scene| scene.link("usr/lib/ostree-seal/revoked.d/old.vkey", "nothing")),
         ("a dangling link of the administrator", |scene| {
             scene.link("etc/ostree-seal/revoked.d/old.vkey", "nothing");

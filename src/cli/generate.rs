@@ -40,9 +40,22 @@ fn generate_man(program: Command, directory: &Path) -> anyhow::Result<()> {
     Ok(clap_mangen::generate_to(program, directory)?)
 }
 
-fn generate_completions(mut program: Command, directory: &Path) -> anyhow::Result<()> {
-    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-        clap_complete::generate_to(shell, &mut program, "ostree-seal", directory)?;
+/// For what the help shows: the shells would offer hidden commands as well.
+fn generate_completions(program: Command, directory: &Path) -> anyhow::Result<()> {
+    let shown = program.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let shown = Command::new("ostree-seal").version(env!("CARGO_PKG_VERSION")).subcommands(shown);
+    for shell in [Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut shown.clone(), "ostree-seal", directory)?;
     }
+    std::fs::write(directory.join("ostree-seal.bash"), bash(shown))?;
     Ok(())
+}
+
+/// The names that the script for bash gives to commands don't agree with each other if the program's has a hyphen in it: it
+/// is made for one without, and given to the program at its end.
+fn bash(program: Command) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(Shell::Bash, &mut program.name("ostree_seal"), "ostree_seal", &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    script.replace("default ostree_seal\n", "default ostree-seal\n")
 }

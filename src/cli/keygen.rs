@@ -1,6 +1,6 @@
 //! `ostree-seal keygen`: make a key pair.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use fn_error_context::context;
 use ostree_seal_trust::vkey::Vkey;
 
 use super::print;
+use crate::atomic;
 use crate::seal::decode_public_key;
 use crate::signing::PrivateKey;
 
@@ -110,7 +111,5 @@ fn read_public(name: &str, path: &Path) -> anyhow::Result<Vkey> {
 
 #[context("writing the public key {}", path.display())]
 fn write_public(path: &Path, line: &str) -> anyhow::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    Ok(file.sync_all()?)
+    Ok(atomic::create(path, 0o644, |file| file.write_all(format!("{line}\n").as_bytes()))?)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use ostree_seal_trust::note::{Note, Statement};
@@ -55,7 +55,7 @@ struct AttachArgs {
     #[arg(long, value_name = "FILE")]
     signature: PathBuf,
 
-    /// The text that was signed; not needed where the note is there already
+    /// The text that was signed; not needed where the note, or the only note of the commit, is there already
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
@@ -102,7 +102,7 @@ fn attach(args: &AttachArgs) -> anyhow::Result<()> {
     if let (Some(repo), Some(rev)) = (&args.repo, &args.rev) {
         store(&Store { repo, rev, text: &text, key: &key, signature: &signature }, &statement)?;
     }
-    print::line(key.id())
+    print::line(&format!("signature of {} added", key.id()))
 }
 
 fn read_key(path: &Path) -> anyhow::Result<Vkey> {
@@ -115,9 +115,31 @@ fn signed_text(args: &AttachArgs, note: Option<&str>) -> anyhow::Result<String> 
     if let Some(path) = &args.text {
         return fs::read_to_string(path).with_context(|| format!("reading the text {}", path.display()));
     }
-    let note = note.context("no note is there to take the text from; use --text")?;
+    let note = match (note, &args.repo, &args.rev) {
+        (Some(note), ..) => note.to_owned(),
+        (None, Some(repo), Some(rev)) => only_note(repo, rev)?,
+        (None, ..) => {
+            bail!("there is no note to take the text from; name the text that was signed with --text=FILE")
+        }
+    };
     let note = Note::parse(note.as_bytes()).context("reading the note")?;
     Ok(note.text.to_owned())
+}
+
+/// The note that a commit has.
+fn only_note(repo: &Path, rev: &str) -> anyhow::Result<String> {
+    let source = Source::open(repo)?;
+    let commit = source.commit(rev)?;
+    let mut notes = source.notes(&commit.checksum)?.into_iter();
+    match (notes.next(), notes.next()) {
+        (Some(note), None) => Ok(note),
+        (None, _) => bail!(
+            "{rev} has no note yet to take the text from; name the text that was signed with --text=FILE"
+        ),
+        (Some(_), Some(_)) => {
+            bail!("{rev} has several notes; name the text that was signed with --text=FILE")
+        }
+    }
 }
 
 struct Store<'a> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::note::{Note, Statement};
 use serde::Serialize;
 
 use super::bindings::BindingArgs;
@@ -132,6 +133,7 @@ fn sign_note(
     };
     let stored = source.add_note(&commit.checksum, |notes| {
         let place = notes.iter().position(|note| has_text(note, text));
+        notes.iter().filter(|note| !has_text(note, text)).for_each(|note| tell_of_other(note));
         let signed = add_signature(place.map(|place| notes[place].as_str()), text, key.vkey(), &signature)?;
         Ok((place, signed.note.clone(), signed))
     })?;
@@ -139,6 +141,16 @@ fn sign_note(
     // A new file gets the signatures that the repository has.
     write_note(path, if there { &signed.note } else { &stored.note })?;
     Ok(stored.before && signed.before)
+}
+
+/// A commit may have notes of several texts, but who signs twice with another index should know.
+fn tell_of_other(note: &str) {
+    if let Ok(note) = Note::parse(note.as_bytes()) {
+        let Statement { product, index, .. } = note.statement;
+        print::say(format_args!(
+            "note: the commit keeps its other note, too: product {product}, index {index}"
+        ));
+    }
 }
 
 /// Whether a note is one of this text, signed by whomever.

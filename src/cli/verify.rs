@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 use ostree_seal_root::check::error::CheckError;
@@ -107,6 +107,13 @@ struct Skipped {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
+    let conf = args.trust.join("policy.conf");
+    ensure!(
+        !matches!(conf.try_exists(), Ok(false)),
+        "there is no {}; --trust names a directory as an initramfs has it in /usr/lib/ostree-seal, with policy.conf and \
+         trusted.d",
+        conf.display()
+    );
     let policy = match load(&args.trust) {
         Ok(policy) => policy,
         Err(refusal) => return finish(args, &Output::empty(), Some(refusal.to_string())),
@@ -118,7 +125,12 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     };
     match examine(args, &policy)? {
         Ok(examined) => {
-            let reason = examined.verdict.as_ref().err().map(Refusal::to_string);
+            let reason = examined.verdict.as_ref().err().map(|refusal| match refusal {
+                Refusal::NoEvidence { .. } if args.subject.image.is_some() && args.note.is_none() => {
+                    format!("{refusal}; name the image's note with --note=FILE")
+                }
+                refusal => refusal.to_string(),
+            });
             finish(args, &Output::of(&examined, &policy), reason)
         }
         Err(refusal) => finish(args, &Output::empty(), Some(refusal.to_string())),

@@ -17,15 +17,12 @@ use ostree_seal_trust::note::NOTE_MAX;
 use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::atomic::TEMPORARY_PREFIX;
 use crate::merkle::FileHasher;
 use crate::sysroot::{Deployment, SysrootLock};
 
 /// In a deployment whose fs-verity is still to be switched on; says what is left to do.
 pub const DEFERRED_NAME: &str = ".ostree.seal-deferred";
-
-/// What the name of a file that is being written begins with, here and in [`crate::output`]. The sysroot's lock sees to
-/// it that only one process writes.
-const TEMPORARY_PREFIX: &str = ".ostree-seal-";
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

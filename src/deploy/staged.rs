@@ -10,6 +10,7 @@ use fn_error_context::context;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Request, seal};
+use crate::atomic;
 use crate::refused::{self, Refused};
 use crate::sysroot::running::running;
 use crate::sysroot::{Deployment, HeldBack, SysrootLock};
@@ -150,11 +151,7 @@ fn is_allowed(deployment: &Deployment) -> Result<bool> {
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().context("no parent")?;
     std::fs::create_dir_all(parent)?;
-    let mut file = tempfile::NamedTempFile::new_in(parent)?;
-    file.write_all(bytes)?;
-    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-    file.persist(path)?;
-    Ok(())
+    Ok(atomic::replace(path, 0o644, |file| file.write_all(bytes))?)
 }
 
 fn forget() -> Result<()> {

@@ -54,7 +54,7 @@ fn next_boot(subject: &Subject<'_>) -> Finding {
         next.version.as_deref().unwrap_or("no version"),
         next.commit.get(..12).unwrap_or(&next.commit)
     );
-    let deploy = format!("ostree-seal deploy {}", next.index);
+    let deploy = subject.sysroot.deploy_command(next.index);
     match &subject.status.verdict {
         Verdict::Sealed(claim) => {
             let keys: Vec<_> = claim.signers.iter().map(ToString::to_string).collect();

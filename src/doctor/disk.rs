@@ -73,7 +73,7 @@ fn verity(subject: &Subject<'_>) -> Finding {
 }
 
 fn objects(subject: &Subject<'_>) -> Finding {
-    let deploy = format!("ostree-seal deploy {}", subject.next.index);
+    let deploy = subject.sysroot.deploy_command(subject.next.index);
     let Some(coverage) = subject.status.coverage else {
         let sentence = "the objects of the next deployment can't be counted without an image of it";
         return Finding::not_checked(OBJECTS, sentence, deploy);

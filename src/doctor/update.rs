@@ -39,7 +39,11 @@ fn units(subject: &Subject<'_>) -> Finding {
     let root = if booted { subject.sysroot.path() } else { subject.next.directory.as_path() };
     if !root.join("usr/lib/systemd/system").is_dir() {
         let sentence = "there is no systemd to seal a staged deployment by itself";
-        return Finding::warning(UNITS, sentence, "ostree-seal deploy 0, after each update");
+        return Finding::warning(
+            UNITS,
+            sentence,
+            format!("{}, after each update", subject.sysroot.deploy_command(0)),
+        );
     }
     let systemctl =
         if booted { "systemctl".to_owned() } else { format!("systemctl --root={}", root.display()) };

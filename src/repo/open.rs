@@ -73,12 +73,12 @@ fn is_near(one: &str, other: &str) -> bool {
 }
 
 fn not_opened(path: &Path, error: glib::Error) -> anyhow::Error {
-    let missing = error.matches(gio::IOErrorEnum::NotFound);
-    anyhow!(error).context(if missing {
-        format!("{} is not an OSTree repository", path.display())
+    if error.matches(gio::IOErrorEnum::NotFound) {
+        let what = if path.exists() { "is not an OSTree repository" } else { "does not exist" };
+        anyhow!("{} {what}; `ostree init --repo=DIR` makes a repository", path.display())
     } else {
-        format!("opening the OSTree repository {}", path.display())
-    })
+        anyhow!(error).context(format!("opening the OSTree repository {}", path.display()))
+    }
 }
 
 #[context("locking {}", location(repo).display())]

@@ -94,6 +94,15 @@ impl Sysroot {
         &self.path
     }
 
+    /// The command that seals one of its deployments: on another system than this it would be another one without the path.
+    pub fn deploy_command(&self, what: impl std::fmt::Display) -> String {
+        if self.path == Path::new("/") {
+            format!("ostree-seal deploy {what}")
+        } else {
+            format!("ostree-seal deploy --sysroot={} {what}", self.path.display())
+        }
+    }
+
     /// The root directory of its disk, as the initramfs sees it.
     pub fn physical(&self) -> &Path {
         &self.physical

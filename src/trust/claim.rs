@@ -120,8 +120,8 @@ impl fmt::Display for ClaimError {
             ),
             Self::OtherDigest { expected, found } => write!(
                 f,
-                "the signed digest is {expected}, the image's is {found}; make the image again with ostree-seal deploy, \
-                 or fetch the note that belongs to it"
+                "the signed digest is {expected}, the image's is {found}; make the image of the signed commit again, or \
+                 fetch the note that belongs to this one"
             ),
         }
     }

@@ -21,6 +21,9 @@ check  | strace                 | command -v strace
 check  | xz-utils               | command -v xz
 check  | cpio                   | command -v cpio
 check  | bsdutils               | command -v script
+check  | bash-completion        | test -e /usr/share/bash-completion/bash_completion
+check  | fish                   | command -v fish
+check  | zsh                    | command -v zsh
 lint   | shellcheck             | command -v shellcheck
 deb    | debhelper              | command -v dh_installsystemd
 deb    | dpkg-dev               | command -v dpkg-shlibdeps

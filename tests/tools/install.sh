@@ -31,6 +31,10 @@ put 644 share/man/man1 "$generated"/man/*.1
 put 644 share/bash-completion/completions "$generated"/completions/*.bash
 put 644 share/zsh/site-functions "$generated"/completions/_*
 put 644 share/fish/vendor_completions.d "$generated"/completions/*.fish
+# `ostree seal …`
+install -D -m 644 completions/ostree-seal.bash "${3%/}/etc/bash_completion.d/ostree-seal"
+put 644 share/zsh/site-functions completions/_ostree
+put 644 share/fish/vendor_conf.d completions/ostree-seal.fish
 
 put 755 lib/dracut/modules.d/50ostree-seal dracut/50ostree-seal/module-setup.sh
 put 644 lib/systemd/system systemd/*.service systemd/*.path

@@ -191,8 +191,13 @@ impl fmt::Display for PolicyError {
                 write!(f, "a revoked key can't be told: {file}; put the key's .vkey file there")
             }
             Self::TooFewKeys { path, threshold, usable, skipped } => {
-                write!(f, "the policy {path} wants signatures of {threshold} keys and has {usable}")?;
-                write_list(f, " (skipped: ", skipped, ")")?;
+                let keys =
+                    if *threshold == 1 { "a signature of one key" } else { "signatures of several keys" };
+                write!(
+                    f,
+                    "the policy {path} wants {keys} (threshold {threshold}) and has {usable} that count"
+                )?;
+                write_list(f, "; not counted: ", skipped, "")?;
                 write!(f, "; put more .vkey files into trusted.d beside it")
             }
         }

@@ -253,7 +253,7 @@ refused refuses_empty_policy "found no mode"
 echo "check = no" >>$policy/policy.conf
 refused refuses_policy_with_an_unknown_key "check"
 rm $policy/trusted.d/*
-refused refuses_policy_without_keys "wants signatures of 1 keys and has 0"
+refused refuses_policy_without_keys "wants a signature of one key (threshold 1) and has 0 that count"
 printf '[seal]\nmode = unsealed\n' >$policy/policy.conf
 boots an_unsealed_root_says_so "grep -c UNSEALED /run/motd.d/ostree-seal; grep -o '\"mode\":\"unsealed\"' /run/ostree-seal/state.json" '1
 "mode":"unsealed"'
