@@ -14,7 +14,7 @@ use std::process::Command;
 
 use clap::CommandFactory;
 use common::repo::TestRepo;
-use common::{Run, names, program, repo_arg, run, scratch, seal, trees};
+use common::{Run, names, program, repo_arg, scratch, seal, trees};
 use ostree_seal::cli::Cli;
 
 /// The names of all commands that are shown, with their subcommands.
