@@ -5,6 +5,7 @@ use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
 use ostree_seal_root::read::ReadError;
 use ostree_seal_trust::refusal::Refusal;
+use rustix::io::Errno;
 
 use crate::repo::DamagedObject;
 
@@ -34,6 +35,10 @@ pub fn is_of_machine(error: &anyhow::Error) -> bool {
             error,
             CheckError::EvidenceUnreadable { error: ReadError::Os(_), .. }
                 | CheckError::NotMeasured { error: MeasureError::Os(_), .. }
+                | CheckError::PolicyUnreadable {
+                    error: ReadError::Os(Errno::IO | Errno::NOMEM | Errno::MFILE),
+                    ..
+                }
         )
     })
 }
@@ -63,12 +68,14 @@ mod tests {
     fn a_failing_disk_is_told_from_what_was_not_signed() {
         let unreadable = |error| CheckError::EvidenceUnreadable { name: ".ostree.seal".to_owned(), error };
         let not_measured = |error| CheckError::NotMeasured { path: "image".into(), error };
+        let policy = |error| CheckError::PolicyUnreadable { path: "policy.conf".into(), error };
         let check = |error: CheckError| anyhow::Error::new(BootError::check("image", error));
         for error in [
             anyhow::Error::new(unreadable(ReadError::Os(Errno::IO))),
             Err::<(), _>(unreadable(ReadError::Os(Errno::MFILE))).context("sealing").unwrap_err(),
             check(unreadable(ReadError::Os(Errno::IO))),
             anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::Os(Errno::IO)))),
+            anyhow::Error::new(policy(ReadError::Os(Errno::IO))),
         ] {
             assert!(is_refusal(&error) && is_of_machine(&error), "{error:#}");
         }
@@ -76,6 +83,8 @@ mod tests {
             anyhow::Error::new(unreadable(ReadError::TooLarge(1))),
             check(Refusal::from(SignatureError::TooMany(1)).into()),
             anyhow::Error::new(BootError::unchecked(not_measured(MeasureError::NotEnabled))),
+            anyhow::Error::new(policy(ReadError::Os(Errno::LOOP))),
+            anyhow::Error::new(policy(ReadError::NotAFile)),
         ] {
             assert!(is_refusal(&error) && !is_of_machine(&error), "{error:#}");
         }

@@ -177,3 +177,30 @@ fn a_signer_doesnt_take_a_caches_word_for_contents() {
     fs::remove_file(&image).unwrap();
     fixture.assert_damaged(&checksum, "/baz/cow");
 }
+
+#[test]
+fn a_commit_of_which_only_a_part_was_pulled_is_said_to_be_one() {
+    let fixture = Fixture::new(ostree::RepoMode::Archive);
+    let partial = scratch();
+    let repo = TestRepo::create(&partial.path().join("repo"), ostree::RepoMode::BareUser);
+    let (to, from) = (repo_arg(&repo.path), fixture.path("repo"));
+    run("ostree", &["pull-local", &to, "--commit-metadata-only", &from, "main"]);
+    let result = seal(&["digest", &to, "main"]);
+    assert_eq!(result.code, Some(1));
+    assert!(result.stderr.contains("only a part of its commit was pulled"), "{}", result.stderr);
+    run("ostree", &["pull-local", &to, &from, "main"]);
+    assert_eq!(seal(&["digest", &to, "main"]).code, Some(0));
+}
+
+#[test]
+fn a_commit_that_was_deleted_on_purpose_is_said_to_be_one() {
+    let fixture = Fixture::new(ostree::RepoMode::BareUser);
+    let repo = repo_arg(&fixture.repo.path);
+    let commit = run("ostree", &["rev-parse", &repo, "main"]);
+    run("ostree", &["config", &repo, "set", "core.tombstone-commits", "true"]);
+    run("ostree", &["refs", &repo, "--delete", "main"]);
+    run("ostree", &["prune", &repo, &format!("--delete-commit={commit}")]);
+    let result = seal(&["digest", &repo, &commit]);
+    assert_eq!(result.code, Some(1));
+    assert!(result.stderr.contains("deleted on purpose"), "{}", result.stderr);
+}

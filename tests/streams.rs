@@ -185,3 +185,36 @@ fn a_ref_that_is_not_there_names_a_near_one_or_how_to_list_them() {
     let typed = hint.split('`').nth(1).unwrap();
     assert!(Run::of(Command::new("sh").args(["-c", typed])).ok().contains("debian/13/x86_64"));
 }
+
+#[test]
+fn a_file_that_never_ends_is_read_to_its_limit_and_no_further() {
+    let system = System::sealable();
+    let (trust, repo) = (trust(&system), repo_arg(&system.repo()));
+    let prefix = system.directory.path().join("key").display().to_string();
+    seal(&["keygen", "--name=example.com/k", &prefix]).ok();
+    let public = format!("--key={prefix}.vkey");
+    for args in [
+        &["dump", "/dev/zero"][..],
+        &["mkimage", "--from-dump=/dev/zero", "x"],
+        &["verify", &trust, "--image=/dev/zero"],
+        &["verify", "--trust=/dev/zero", &repo, "os"],
+        &["note", "attach", "--key=/dev/zero", "--signature=/dev/zero", "--note=x"],
+        &["note", "attach", &public, "--signature=/dev/zero", "--note=x"],
+        &["note", "attach", &public, "--signature=/dev/null", "--text=/dev/zero", "--note=x"],
+        &["keygen", "--name=example.com/x", "--public=/dev/zero", "x"],
+        &["sign", &repo, "os", "--key=/dev/zero", "--product=a", "--index=1"],
+    ] {
+        let limited = Command::new("bash")
+            .args(["-c", "ulimit -v 4000000; exec timeout 60 \"$@\"", "bash"])
+            .arg(program().get_program())
+            .args(args)
+            .output()
+            .unwrap();
+        let code = limited.status.code();
+        assert!(
+            matches!(code, Some(1 | 3)),
+            "{args:?}: {code:?} {}",
+            String::from_utf8_lossy(&limited.stderr)
+        );
+    }
+}

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::print;
+use super::{input, print};
 use crate::deploy::place::{Placed, Verity};
 use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, staged, verity};
 use crate::initrd::policy::Origin;
@@ -77,10 +77,9 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
     if own_namespace {
         writable::enter()?;
     }
-    let note = args
-        .note
-        .as_ref()
-        .map(|path| std::fs::read(path).with_context(|| format!("reading the note {}", path.display())));
+    let note = args.note.as_ref().map(|path| {
+        input::read(path, input::SMALL_MAX).with_context(|| format!("reading the note {}", path.display()))
+    });
     let sysroot = Sysroot::open(&args.sysroot, own_namespace)?;
     let lock =
         sysroot.lock(|| print::say("waiting for another program that holds the lock of the sysroot"))?;
@@ -144,7 +143,12 @@ fn seal(
     if deployment.staged {
         staged::seal_staged(lock, deployment, request, args.allow_unsealed)
     } else {
-        deploy::seal(lock, deployment, request)
+        let outcome = deploy::seal(lock, deployment, request)?;
+        // What boots next has passed: an update that didn't is no longer what anybody should hear of.
+        if deployment.index == 0 && matches!(&outcome, Outcome::Sealed(sealed) if sealed.objects.is_some()) {
+            staged::forget_if_booted(lock, request.progress);
+        }
+        Ok(outcome)
     }
 }
 
@@ -324,6 +328,10 @@ impl Progress for Bar {
                 });
             });
         }
+    }
+
+    fn warn(&self, sentence: &str) {
+        print::say(format_args!("warning: {sentence}"));
     }
 
     fn end(&self) {

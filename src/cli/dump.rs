@@ -1,12 +1,11 @@
 //! `ostree-seal dump`: print what is in an image.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fn_error_context::context;
 
-use super::print;
+use super::{input, print};
 use crate::dump;
 use crate::erofs;
 use crate::tree::Tree;
@@ -28,12 +27,6 @@ pub(super) fn run(args: &DumpArgs) -> anyhow::Result<()> {
 
 #[context("reading the image {}", path.display())]
 fn read(path: &Path) -> anyhow::Result<Tree> {
-    let image = if path == Path::new("-") {
-        let mut image = Vec::new();
-        io::stdin().lock().read_to_end(&mut image)?;
-        image
-    } else {
-        std::fs::read(path)?
-    };
+    let image = input::read_or_stdin(path, input::IMAGE_MAX)?;
     Ok(erofs::read(&image)?)
 }

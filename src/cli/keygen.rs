@@ -10,7 +10,7 @@ use clap::Args;
 use fn_error_context::context;
 use ostree_seal_trust::vkey::Vkey;
 
-use super::print;
+use super::{input, print};
 use crate::atomic;
 use crate::seal::decode_public_key;
 use crate::signing::PrivateKey;
@@ -106,7 +106,7 @@ impl Files {
 
 #[context("reading the public key {}", path.display())]
 fn read_public(name: &str, path: &Path) -> anyhow::Result<Vkey> {
-    Ok(Vkey::new(name, &decode_public_key(&fs::read(path)?)?)?)
+    Ok(Vkey::new(name, &decode_public_key(&input::read(path, input::SMALL_MAX)?)?)?)
 }
 
 #[context("writing the public key {}", path.display())]

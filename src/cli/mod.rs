@@ -17,6 +17,7 @@ mod digest; // digest
 mod doctor; // doctor
 mod dump; // dump
 mod generate; // generate
+mod input; // files that the user names
 mod keygen; // keygen
 mod mkimage; // mkimage
 mod note; // note text, note attach

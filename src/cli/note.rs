@@ -1,6 +1,5 @@
 //! `ostree-seal note`: signatures that are made elsewhere.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
@@ -11,8 +10,8 @@ use ostree_seal_trust::vkey::Vkey;
 
 use super::bindings::{BindingArgs, commit_id};
 use super::commit::CommitArgs;
-use super::print;
 use super::sign::has_text;
+use super::{input, print};
 use crate::repo::Source;
 use crate::seal::{add_signature, decode_signature, read_note, write_note};
 
@@ -89,7 +88,8 @@ fn text(args: &TextArgs) -> anyhow::Result<()> {
 
 fn attach(args: &AttachArgs) -> anyhow::Result<()> {
     let key = read_key(&args.key)?;
-    let signature = fs::read(&args.signature).context("reading").and_then(|bytes| decode_signature(&bytes));
+    let signature = input::read(&args.signature, input::SMALL_MAX).context("reading");
+    let signature = signature.and_then(|bytes| decode_signature(&bytes));
     let signature = signature.with_context(|| format!("the signature {}", args.signature.display()))?;
     let file = args.note.as_deref().map(read_note).transpose()?.flatten();
     let text = signed_text(args, file.as_deref())?;
@@ -107,13 +107,15 @@ fn attach(args: &AttachArgs) -> anyhow::Result<()> {
 
 fn read_key(path: &Path) -> anyhow::Result<Vkey> {
     let context = || format!("reading the public key {}", path.display());
-    let bytes = fs::read(path).with_context(context)?;
+    let bytes = input::read(path, input::SMALL_MAX).with_context(context)?;
     Vkey::parse(&bytes).with_context(context)
 }
 
 fn signed_text(args: &AttachArgs, note: Option<&str>) -> anyhow::Result<String> {
     if let Some(path) = &args.text {
-        return fs::read_to_string(path).with_context(|| format!("reading the text {}", path.display()));
+        let bytes = input::read(path, input::SMALL_MAX);
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).context("it is not UTF-8"));
+        return text.with_context(|| format!("reading the text {}", path.display()));
     }
     let note = match (note, &args.repo, &args.rev) {
         (Some(note), ..) => note.to_owned(),

@@ -80,9 +80,17 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
         running: if sysroot.is_booted() { running::running()? } else { None },
         next_boot,
         deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
-        staged_failure: if sysroot.is_booted() { staged::last_record()? } else { None },
+        staged_failure: if sysroot.is_booted() { staged_failure() } else { None },
     };
     if args.json { print::json(&output) } else { print::page(&page(&output)) }
+}
+
+/// A record that can't be read costs a line, not the command.
+fn staged_failure() -> Option<Record> {
+    staged::last_record().unwrap_or_else(|error| {
+        print::say(format_args!("warning: {error:#}; remove it"));
+        None
+    })
 }
 
 impl Entry {

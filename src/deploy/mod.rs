@@ -71,6 +71,8 @@ pub trait Progress: Sync {
     fn objects(&self, done: u64, known: u64);
     /// The step is over.
     fn end(&self);
+    /// Something went wrong that is in nobody's way, one sentence.
+    fn warn(&self, sentence: &str);
 }
 
 /// What conversion says about its objects, said by the deploy step.

@@ -2,14 +2,17 @@
 //! when it passed, and withdrawn when it was refused. Killed in between, it stays held back, and the running deployment
 //! stays the default.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result, ensure};
 use fn_error_context::context;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Request, seal};
+use super::{Outcome, Progress, Request, seal};
 use crate::atomic;
 use crate::refused::{self, Refused};
 use crate::sysroot::running::running;
@@ -19,6 +22,8 @@ use crate::sysroot::{Deployment, HeldBack, SysrootLock};
 const RECORD: &str = "/run/ostree-seal/staged.json";
 /// The same, for who looks after the reboot. The gate decides at shutdown, so often this is the only one that anybody sees.
 const KEPT: &str = "/var/lib/ostree-seal/staged.json";
+/// The most bytes of a record.
+const RECORD_MAX: u64 = 1 << 20;
 /// The staged deployment that the administrator let through although it will boot unsealed.
 const ALLOWED: &str = "/run/ostree-seal/allowed-unsealed";
 
@@ -71,7 +76,7 @@ pub fn seal_staged(
     });
     let error = match outcome {
         Ok(outcome) => {
-            forget()?;
+            forget(request.progress);
             held.release()?;
             return Ok(outcome);
         }
@@ -79,12 +84,13 @@ pub fn seal_staged(
     };
     let refused = refused::is_refusal(&error) && !refused::is_of_machine(&error);
     let fate = if refused { Fate::Withdrawn } else { Fate::HeldBack };
-    record(&Record {
+    let told = Record {
         fate,
         commit: deployment.commit.clone(),
         version: deployment.version.clone(),
         reason: format!("{error:#}"),
-    })?;
+    };
+    record(&told, request.progress);
     match fate {
         Fate::Withdrawn => {
             lock.withdraw(deployment)?;
@@ -118,20 +124,28 @@ pub fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
 
 #[context("reading {}", path.display())]
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    // What isn't a file of ours, such as a fifo or a link, is neither waited for nor followed.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    ensure!(file.metadata()?.is_file(), "it is not a regular file");
+    let mut bytes = Vec::new();
+    file.take(RECORD_MAX + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= RECORD_MAX, "it has more than {RECORD_MAX} bytes");
+    Ok(Some(serde_json::from_slice(&bytes).context("it is no record of ours")?))
 }
 
-fn record(record: &Record) -> Result<()> {
-    let text = serde_json::to_vec_pretty(record)?;
-    // Perhaps the disk is what is in the way. The journal has the reason in any case.
-    if let Err(error) = write_whole(Path::new(KEPT), &text) {
-        eprintln!("warning: after the reboot `status` will not know of this: {error:#}");
+/// Perhaps the disk is what is in the way. The journal has the reason in any case, and the withdrawal must go on.
+fn record(record: &Record, progress: &dyn Progress) {
+    let text = serde_json::to_vec_pretty(record).expect("invariant: texts and a word are JSON");
+    for (path, unknowing) in [(KEPT, "after the reboot `status`"), (RECORD, "`status`")] {
+        if let Err(error) = write_whole(Path::new(path), &text) {
+            progress.warn(&format!("{unknowing} will not know of this: {error:#}"));
+        }
     }
-    write_whole(Path::new(RECORD), &text)
 }
 
 fn name_of(deployment: &Deployment) -> String {
@@ -154,9 +168,20 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(atomic::replace(path, 0o644, |file| file.write_all(bytes))?)
 }
 
-fn forget() -> Result<()> {
-    remove(Path::new(RECORD))?;
-    remove(Path::new(KEPT))
+/// The record is of the running system, and of no other that is sealed on it.
+pub fn forget_if_booted(lock: &SysrootLock<'_>, progress: &dyn Progress) {
+    if lock.sysroot().is_booted() {
+        forget(progress);
+    }
+}
+
+/// A record that stays keeps no update back: `status` shows it for too long.
+fn forget(progress: &dyn Progress) {
+    for path in [RECORD, KEPT] {
+        if let Err(error) = remove(Path::new(path)) {
+            progress.warn(&format!("the record of an earlier update stays: {error:#}; remove it by hand"));
+        }
+    }
 }
 
 #[context("removing {}", path.display())]
@@ -164,5 +189,43 @@ fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::{Fate, Record, read_json, remove, write_whole};
+
+    fn read(path: &Path) -> Result<Option<Record>, String> {
+        read_json(path).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_an_error_and_never_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        assert_eq!(read(&path("nothing")), Ok(None));
+        let record = Record { fate: Fate::HeldBack, commit: "c".into(), version: None, reason: "r".into() };
+        write_whole(&path("good"), &serde_json::to_vec(&record).unwrap()).unwrap();
+        assert_eq!(read(&path("good")), Ok(Some(record)));
+        assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
+        std::os::unix::fs::symlink("good", path("link")).unwrap();
+        std::fs::write(path("bad"), "{").unwrap();
+        std::fs::write(path("large"), vec![b' '; 2 << 20]).unwrap();
+        for (name, reason) in [
+            ("fifo", "not a regular file"),
+            ("link", "symbolic links"),
+            ("bad", "no record of ours"),
+            ("large", "more than 1048576 bytes"),
+        ] {
+            let error = read(&path(name)).unwrap_err();
+            assert!(error.contains(reason) && error.contains(name), "{error}");
+        }
+        // What can't be removed is an error, which `forget` warns of and goes on.
+        std::fs::create_dir(path("directory")).unwrap();
+        remove(&path("directory")).unwrap_err();
     }
 }

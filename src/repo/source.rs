@@ -16,7 +16,7 @@ use super::known::{Check, ObjectCache, Progress, View};
 use super::open::Repo;
 use super::paths;
 use super::presence;
-use super::store::{Metadata, ObjectPath, RepoMode, Store, read_metadata};
+use super::store::{Metadata, MissingObject, ObjectPath, RepoMode, Store, read_metadata};
 use super::walk::{WalkContext, read_objects};
 use crate::tree::Tree;
 
@@ -96,7 +96,7 @@ impl Source {
     ) -> anyhow::Result<T> {
         let stores = &self.stores;
         let (sender, known) = mpsc::channel();
-        thread::scope(|scope| {
+        let made = thread::scope(|scope| {
             let presence = scope.spawn(move || presence::require(stores, &known));
             let context =
                 WalkContext { cache: load.cache, check: load.check, progress: load.progress, known: sender };
@@ -108,13 +108,23 @@ impl Source {
             let made = make(Loaded { tree, objects: count, work });
             presence.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             made
-        })
+        });
+        made.map_err(|error| self.explained(error, &commit.checksum))
+    }
+
+    /// The same error; if it is about a missing object, with what the repository says of that.
+    fn explained(&self, mut error: anyhow::Error, commit: &Checksum) -> anyhow::Error {
+        if let Some(missing) = error.downcast_mut::<MissingObject>() {
+            missing.explain(&self.stores, commit);
+        }
+        error
     }
 
     #[context("loading commit {checksum}")]
     fn read_commit(&self, checksum: Checksum) -> anyhow::Result<Commit> {
         let mut buffer = Vec::new();
-        let bytes = read_metadata(&self.stores, &checksum, Metadata::Commit, &mut buffer)?;
+        let bytes = read_metadata(&self.stores, &checksum, Metadata::Commit, &mut buffer)
+            .map_err(|error| self.explained(error, &checksum))?;
         Commit::parse(checksum, bytes).with_context(|| format!("reading object {checksum}.commit"))
     }
 }

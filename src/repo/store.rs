@@ -147,18 +147,53 @@ pub(super) fn read_metadata<'b>(
 pub struct MissingObject {
     name: String,
     stores: Vec<PathBuf>,
+    absence: Absence,
+}
+
+/// Why an object is not there, as far as the repository has written it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    /// Nobody said that it would not be: something is damaged.
+    Unexplained,
+    /// Only a part of its commit was pulled (`state/COMMIT.commitpartial`).
+    Partial,
+    /// The commit was deleted on purpose (`COMMIT.tombstone-commit`).
+    Deleted,
+}
+
+impl MissingObject {
+    /// Looks into the repositories for what they have written down of the commit that the object is of.
+    pub(super) fn explain(&mut self, stores: &[Store], commit: &Checksum) {
+        let is_partial = |store: &Store| store.path.join(format!("state/{commit}.commitpartial")).exists();
+        let tombstone = ObjectPath::new(commit, "tombstone-commit");
+        if stores.iter().any(|store| store.has(&tombstone)) {
+            self.absence = Absence::Deleted;
+        } else if stores.iter().any(is_partial) {
+            self.absence = Absence::Partial;
+        }
+    }
 }
 
 /// The error for an object that no store has.
 pub(super) fn missing(stores: &[Store], name: &str) -> anyhow::Error {
     let stores = stores.iter().map(|store| store.path.clone()).collect();
-    MissingObject { name: name.to_owned(), stores }.into()
+    MissingObject { name: name.to_owned(), stores, absence: Absence::Unexplained }.into()
 }
 
 impl fmt::Display for MissingObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stores: Vec<_> = self.stores.iter().map(|store| store.display().to_string()).collect();
-        write!(f, "object {} is missing from {}", self.name, stores.join(" and "))
+        write!(f, "object {} is missing from {}", self.name, stores.join(" and "))?;
+        match self.absence {
+            Absence::Unexplained => Ok(()),
+            Absence::Partial => write!(
+                f,
+                ": only a part of its commit was pulled; pull it again, without --commit-metadata-only"
+            ),
+            Absence::Deleted => {
+                write!(f, ": its commit was deleted on purpose, which left a tombstone; pull it again")
+            }
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What is verified, and how its digest and its evidence are found.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use fn_error_context::context;
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::evidence::{self, EvidencePlaces};
@@ -21,6 +22,7 @@ use ostree_seal_trust::refusal::Refusal;
 
 use super::super::bindings::commit_id;
 use super::super::commit::all_threads;
+use super::super::input::IMAGE_MAX;
 use super::super::progress::ObjectBar;
 use crate::convert;
 use crate::merkle::FileHasher;
@@ -142,9 +144,14 @@ fn measure(image: OwnedFd, path: &Path) -> anyhow::Result<Result<Image, CheckErr
         Err(CheckError::NotMeasured {
             error: MeasureError::NotEnabled | MeasureError::Unsupported, ..
         }) => {
-            let (digest, _) = FileHasher::new()
-                .digest_reader(File::from(copy))
+            let (digest, size) = FileHasher::new()
+                .digest_reader(File::from(copy).take(IMAGE_MAX + 1))
                 .map_err(|error| anyhow!("reading {}: {error}", path.display()))?;
+            ensure!(
+                size <= IMAGE_MAX,
+                "{} has more than the {IMAGE_MAX} bytes that an image can have",
+                path.display()
+            );
             Ok(Ok(Image { digest, measurement: Measurement::Computed }))
         }
         Err(refusal) => Ok(Err(refusal)),
