@@ -122,7 +122,7 @@ fn the_public_key_is_told_from_the_private_one() {
 fn verify_says_what_was_not_given() {
     let desk = Desk::new();
     let path = desk.fails(1, "ostree-seal verify --trust=nope --repo=repo os");
-    assert!(path.contains("there is no nope/policy.conf; --trust names a directory"), "{path}");
+    assert!(path.contains("there is no directory nope; --trust names one"), "{path}");
     desk.shell("mkdir -p trust/trusted.d && cp release.vkey trust/trusted.d");
     desk.shell(
         "printf '[seal]\\nmode = sealed\\n' >trust/policy.conf && ostree-seal convert --repo=repo os os.cfs",

@@ -107,12 +107,11 @@ struct Skipped {
 }
 
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
-    let conf = args.trust.join("policy.conf");
     ensure!(
-        !matches!(conf.try_exists(), Ok(false)),
-        "there is no {}; --trust names a directory as an initramfs has it in /usr/lib/ostree-seal, with policy.conf and \
+        args.trust.is_dir(),
+        "there is no directory {}; --trust names one as an initramfs has it in /usr/lib/ostree-seal, with policy.conf and \
          trusted.d",
-        conf.display()
+        args.trust.display()
     );
     let policy = match load(&args.trust) {
         Ok(policy) => policy,

@@ -136,7 +136,7 @@ pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'
     let run = Run { lock, deployment, request, policy: &policy };
     run.seal(origin)
         .map(|sealed| Outcome::Sealed(Box::new(sealed)))
-        .map_err(|error| advise(refuse_incomplete(error)))
+        .map_err(|error| advise(refuse_incomplete(lock.sysroot(), error)))
 }
 
 /// Says what to do about a disk that is full, whichever step found it out.
@@ -155,11 +155,9 @@ fn advise(error: anyhow::Error) -> anyhow::Error {
 }
 
 /// A commit without one of its objects will not boot, however often it is tried.
-fn refuse_incomplete(error: anyhow::Error) -> anyhow::Error {
+fn refuse_incomplete(sysroot: &Sysroot, error: anyhow::Error) -> anyhow::Error {
     match error.chain().find_map(|cause| cause.downcast_ref::<MissingObject>()) {
-        Some(missing) => {
-            Refused(format!("{missing}; `ostree fsck --delete`, then pull the commit again")).into()
-        }
+        Some(missing) => Refused(format!("{missing}; {}", sysroot.pull_again())).into(),
         None => error,
     }
 }
@@ -323,7 +321,8 @@ impl Run<'_> {
         match damaged {
             None => Ok(()),
             Some((object, reason)) => Err(Refused(format!(
-                "object {object}.file is damaged: {reason}; `ostree fsck --delete`, then pull the commit again"
+                "object {object}.file is damaged: {reason}; {}",
+                self.sysroot().pull_again()
             ))
             .into()),
         }
@@ -340,9 +339,14 @@ impl Run<'_> {
         let pass = Pass { queue_depth: self.request.queue_depth, progress: &|| progress.object() };
         let sealed = seal(list, &pass);
         progress.end();
-        sealed.map_err(
-            |error| if error.is_refusal() { Refused(error.to_string()).into() } else { error.into() },
-        )
+        sealed.map_err(|error| {
+            let refused = error.is_refusal();
+            let sentence = match error.is_damage() {
+                true => format!("{error}; {}", self.sysroot().pull_again()),
+                false => return error.into(),
+            };
+            if refused { Refused(sentence).into() } else { anyhow::Error::msg(sentence) }
+        })
     }
 
     /// Puts the image of a tree in its place, if it is one that was signed. The inner error is the digest that it has

@@ -211,6 +211,16 @@ impl ObjectError {
     pub fn is_refusal(&self) -> bool {
         matches!(self.problem, Problem::Missing | Problem::NotRegular | Problem::Digest { .. })
     }
+
+    /// Whether the object must be fetched again.
+    pub fn is_damage(&self) -> bool {
+        let of_disk = match self.problem {
+            Problem::Enable(EnableError::Os(errno)) => errno == Errno::IO,
+            Problem::Open(errno) => is_damage(errno),
+            _ => false,
+        };
+        of_disk || self.is_refusal()
+    }
 }
 
 /// How much a batch has of either at most.
@@ -344,25 +354,19 @@ impl fmt::Display for ObjectError {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => {
-                write!(f, "the file does not exist; pull the commit again (`ostree fsck --delete` first)")
-            }
-            Self::NotRegular => {
-                write!(f, "not a regular file; `ostree fsck --delete`, then pull the commit again")
-            }
+            Self::Missing => write!(f, "the file does not exist"),
+            Self::NotRegular => write!(f, "not a regular file"),
             Self::Digest { expected, found } => write!(
                 f,
                 "the image expects the fs-verity digest {expected}, the kernel measured {found}; the content is \
-                 damaged: `ostree fsck --delete`, then pull the commit again"
+                 damaged"
             ),
             Self::Enable(EnableError::Os(Errno::NOSPC)) => {
                 write!(f, "no space left to enable fs-verity; free some space and run the command again")
             }
-            Self::Enable(EnableError::Os(Errno::IO)) => write!(
-                f,
-                "the disk could not read or write it (Input/output error): see the kernel's log, then `ostree fsck \
-                 --delete`, and pull the commit again"
-            ),
+            Self::Enable(EnableError::Os(Errno::IO)) => {
+                write!(f, "the disk could not read or write it (Input/output error): see the kernel's log")
+            }
             Self::Enable(EnableError::Os(errno)) => write!(
                 f,
                 "the kernel could not enable fs-verity: {errno}; look into its log (`dmesg`) for a failing disk, then run \
@@ -374,11 +378,9 @@ impl fmt::Display for Problem {
             ),
             Self::Enable(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),
-            Self::Open(errno) if is_damage(*errno) => write!(
-                f,
-                "opening: {errno}; the disk fails, or its fs-verity is damaged: `ostree fsck --delete`, then pull the commit \
-                 again"
-            ),
+            Self::Open(errno) if is_damage(*errno) => {
+                write!(f, "opening: {errno}; the disk fails, or its fs-verity is damaged")
+            }
             Self::Open(errno) => write!(f, "opening: {errno}"),
             Self::Flush(errno) => write!(
                 f,

@@ -116,6 +116,13 @@ fn space(subject: &Subject<'_>) -> Finding {
     if free >= needed {
         Finding::fine(SPACE, sentence)
     } else {
-        Finding::problem(SPACE, sentence, "ostree admin undeploy INDEX, for a deployment that is not needed")
+        Finding::problem(
+            SPACE,
+            sentence,
+            format!(
+                "{}, for a deployment that is not needed",
+                subject.sysroot.admin_command("undeploy", "INDEX")
+            ),
+        )
     }
 }

@@ -111,7 +111,7 @@ struct Subject<'a> {
 /// Looks at everything, in the order in which it matters for the next boot.
 pub fn examine(system: &Sysroot) -> anyhow::Result<Vec<Finding>> {
     let Some(next) = next_deployment(system)? else {
-        let fix = "ostree admin deploy REF";
+        let fix = system.admin_command("deploy", "REF");
         return Ok(vec![Finding::problem("next-boot", "there is no deployment to boot", fix)]);
     };
     let bootable = bootable::of(system, &next);

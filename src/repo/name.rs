@@ -20,6 +20,8 @@ pub struct DamagedObject {
     pub found: Checksum,
     /// A path in the commit that has this object, where it was looked for.
     pub path: Option<Vec<u8>>,
+    /// The repository.
+    pub repo: Option<std::path::PathBuf>,
 }
 
 /// Owner and mode as the header has them, and the target of a symlink, else nothing.
@@ -61,7 +63,11 @@ impl NameHasher {
     /// Compares what was hashed with the object's name.
     pub(super) fn require(self, object: &Checksum) -> Result<(), DamagedObject> {
         let found = Checksum(self.0.finalize().into());
-        if found == *object { Ok(()) } else { Err(DamagedObject { object: *object, found, path: None }) }
+        if found == *object {
+            Ok(())
+        } else {
+            Err(DamagedObject { object: *object, found, path: None, repo: None })
+        }
     }
 }
 
@@ -103,10 +109,13 @@ impl fmt::Display for DamagedObject {
         }
         write!(
             f,
-            " is damaged: its owner, mode, xattrs and content have the SHA-256 {}; `ostree fsck --delete`, then pull the \
-             commit again",
+            " is damaged: its owner, mode, xattrs and content have the SHA-256 {}; `ostree fsck --delete",
             self.found
-        )
+        )?;
+        if let Some(repo) = &self.repo {
+            write!(f, " --repo={}", repo.display())?;
+        }
+        write!(f, "`, then commit it again or pull it from where it is whole")
     }
 }
 

@@ -15,7 +15,8 @@ pub(super) fn name_path(stores: &[Store], commit: &Commit, error: anyhow::Error)
         Ok(damaged) => {
             // Whatever keeps from finding it, the object is named.
             let path = path_of(stores, commit, &damaged.object).unwrap_or_default();
-            DamagedObject { path, ..damaged }.into()
+            let repo = stores.first().map(|store| store.path.clone());
+            DamagedObject { path, repo, ..damaged }.into()
         }
         Err(error) => error,
     }

@@ -103,6 +103,25 @@ impl Sysroot {
         }
     }
 
+    /// An `ostree admin` command on it.
+    pub fn admin_command(&self, command: &str, what: &str) -> String {
+        if self.path == Path::new("/") {
+            format!("ostree admin {command} {what}")
+        } else {
+            format!("ostree admin {command} --sysroot={} {what}", self.path.display())
+        }
+    }
+
+    /// What to do about an object that is damaged or missing.
+    pub fn pull_again(&self) -> String {
+        if self.path == Path::new("/") {
+            "`ostree fsck --delete`, then pull the commit again".to_owned()
+        } else {
+            let repo = self.repository();
+            format!("`ostree fsck --delete --repo={}`, then pull the commit again", repo.display())
+        }
+    }
+
     /// The root directory of its disk, as the initramfs sees it.
     pub fn physical(&self) -> &Path {
         &self.physical
