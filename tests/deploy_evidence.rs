@@ -111,3 +111,20 @@ fn a_note_that_was_given_once_serves_later_runs_whatever_the_commit_has() {
         note(&system.statement(&commit, 8), &[&system.key])
     );
 }
+
+#[test]
+fn a_note_that_is_there_thousands_of_times_is_looked_at_once() {
+    if !is_root("a_note_that_is_there_thousands_of_times_is_looked_at_once") {
+        return;
+    }
+    let system = System::sealable();
+    let (good, other) = statements(&system);
+    let mut notes = vec![note(&other, &[&system.key]); 40_000];
+    notes.push(note(&good, &[&system.key]));
+    system.attach(&system.only_commit(), &notes);
+    let started = std::time::Instant::now();
+    system.deploy(&["--defer-verity"]).ok();
+    // Each look at a note for another commit reads the commit again.
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(), note(&good, &[&system.key]));
+}

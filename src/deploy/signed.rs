@@ -1,5 +1,6 @@
 //! What was signed for a deployment: the notes that may count, and which of them the initramfs's check accepts.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -108,7 +109,10 @@ fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>
         notes = source.notes(&parent)?;
     }
     let of_commit = notes.into_iter().map(String::into_bytes);
-    let notes: Vec<_> = of_commit.chain(place::existing_note(deployment)?).map(Some).collect();
+    let all = of_commit.chain(place::existing_note(deployment)?);
+    // Whoever writes detached metadata may have written the same note thousands of times.
+    let mut seen = HashSet::new();
+    let notes: Vec<_> = all.filter(|note| seen.insert(note.clone())).map(Some).collect();
     Ok(if notes.is_empty() { vec![None] } else { notes })
 }
 

@@ -2,7 +2,7 @@
 //! compressed, where a later file replaces an earlier one of the same name. A unified kernel image carries its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader, Read as _};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,7 +14,7 @@ use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::policy;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::uki;
+use super::{file, uki};
 use crate::merkle;
 
 mod cpio; // the archives
@@ -32,6 +32,9 @@ const POLICY_MAX: u64 = policy::FILE_MAX as u64;
 const LAYOUT_MAX: u64 = 1 << 20;
 /// The most bytes of the program, with room for one that was built for debugging.
 const PROGRAM_MAX: u64 = 64 << 20;
+
+/// The most bytes that what is packed may have unpacked: several times what the largest initramfs images have.
+const UNPACKED_MAX: u64 = 2 << 30;
 
 /// What an initramfs holds of what a sealed boot needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub fn read(paths: &[PathBuf]) -> Result<Initramfs> {
 
 #[context("reading the initramfs {}", path.display())]
 fn read_into(path: &Path, found: &mut Initramfs) -> Result<()> {
-    let bytes = std::fs::read(path)?;
+    let bytes = file::read(path, file::IMAGE_MAX)?;
     if !uki::is_pe(&bytes) {
         return unpack(&bytes, found);
     }
@@ -96,19 +99,16 @@ pub fn unpack(bytes: &[u8], found: &mut Initramfs) -> Result<()> {
             Packing::Plain => read_archive(rest, found)?,
             Packing::Gzip => {
                 let mut decoder = GzDecoder::new(rest);
-                read_archives(BufReader::new(&mut decoder), found)?;
-                io::copy(&mut decoder, &mut io::sink())?;
+                read_packed(&mut decoder, found)?;
                 decoder.into_inner()
             }
             Packing::Zstd => {
                 let mut input = rest;
-                let mut decoder = StreamingDecoder::new(&mut input)?;
-                read_archives(BufReader::new(&mut decoder), found)?;
-                io::copy(&mut decoder, &mut io::sink())?;
+                read_packed(&mut StreamingDecoder::new(&mut input)?, found)?;
                 input
             }
             Packing::Program(program) => {
-                read_archives(decompress_with(program, rest)?.as_slice(), found)?;
+                read_with(program, rest, found)?;
                 &[]
             }
             Packing::Unknown => {
@@ -149,22 +149,52 @@ impl Packing {
     }
 }
 
+/// Reads the archives that come out of a decompressor, and what follows them.
+fn read_packed(decoder: impl io::Read, found: &mut Initramfs) -> Result<()> {
+    let mut input = Metered { input: decoder, left: UNPACKED_MAX };
+    read_archives(BufReader::new(&mut input), found)?;
+    io::copy(&mut input, &mut io::sink())?;
+    Ok(())
+}
+
+/// A decompressor's output, which ends with an error where nobody would make so much of it.
+struct Metered<R> {
+    input: R,
+    left: u64,
+}
+
+impl<R: io::Read> io::Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.input.read(buffer)?;
+        self.left = self.left.checked_sub(len as u64).ok_or_else(|| {
+            io::Error::other(format!("it has more than the {UNPACKED_MAX} bytes that are possible, unpacked"))
+        })?;
+        Ok(len)
+    }
+}
+
+/// Reads archives through a program that decompresses, without ever having all of its output.
 #[context("decompressing with {program}")]
-fn decompress_with(program: &str, bytes: &[u8]) -> Result<Vec<u8>> {
+fn read_with(program: &str, bytes: &[u8], found: &mut Initramfs) -> Result<()> {
     let mut child = Command::new(program).arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut input = child.stdin.take().context("no pipe")?;
-    let mut output = child.stdout.take().context("no pipe")?;
-    let mut decompressed = Vec::new();
-    std::thread::scope(|scope| {
+    let output = child.stdout.take().context("no pipe")?;
+    let read = std::thread::scope(|scope| {
         // A pipe that closes early shows in the program's exit status.
         scope.spawn(move || io::Write::write_all(&mut input, bytes));
-        output.read_to_end(&mut decompressed)
-    })?;
+        let read = read_packed(output, found);
+        if read.is_err() {
+            // Nobody reads any more of it. That it is gone already is as good.
+            drop(child.kill());
+        }
+        read
+    });
     let status = child.wait()?;
+    read?;
     if !status.success() {
         bail!("{status}");
     }
-    Ok(decompressed)
+    Ok(())
 }
 
 /// A member of an archive, as far as it matters here.
@@ -184,6 +214,17 @@ impl Initramfs {
             return Some(PROGRAM_MAX);
         }
         policy_name(name).map(|_| POLICY_MAX).or(is_layout(name).then_some(LAYOUT_MAX))
+    }
+
+    /// Whether anything is taken note of under this name.
+    fn matters(name: &str) -> bool {
+        let base = base_name(name);
+        let is_module = base.split_once(".ko").is_some_and(|(module, _)| MODULES.contains(&module));
+        Self::limit(name).is_some()
+            || leads_to_orders(name)
+            || UNITS.contains(&base)
+            || name == SCRIPT
+            || is_module
     }
 
     /// Takes note of a member; one that was there under this name is gone.

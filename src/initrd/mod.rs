@@ -6,3 +6,5 @@ pub mod policy; // the policy that will be asked
 
 pub mod content; // what an initramfs holds of ours
 pub mod uki; // unified kernel images
+
+mod file; // regular files, and none without a limit

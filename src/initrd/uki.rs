@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::file;
+
 /// The most sections that are looked at; EFI's own limit for a program.
 const SECTIONS_MAX: u16 = 96;
 /// How much of a file holds its headers.
@@ -44,7 +46,8 @@ pub fn is_pe(bytes: &[u8]) -> bool {
 /// Whether the file at this path is an EFI program with an initramfs in it.
 pub fn is_unified(path: &Path) -> bool {
     let mut start = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(HEADERS_LEN).read_to_end(&mut start));
+    let read = file::open_regular(path, file::IMAGE_MAX)
+        .and_then(|file| Ok(file.take(HEADERS_LEN).read_to_end(&mut start)?));
     let has_initrd = |sections: Vec<Section>| sections.iter().any(|section| section.is(".initrd"));
     read.is_ok() && is_pe(&start) && sections(&start).is_ok_and(has_initrd)
 }
@@ -81,7 +84,7 @@ fn has_efi_name(path: &Path) -> bool {
 pub fn of_deployment(root: &Path, physical: &Path, directory: &Path) -> Option<PathBuf> {
     let directory = directory.canonicalize().ok()?;
     installed(root).into_iter().find(|path| {
-        let target = std::fs::read(path).ok().and_then(|bytes| target(&bytes));
+        let target = file::read(path, file::IMAGE_MAX).ok().and_then(|bytes| target(&bytes));
         // A link that leads out of `physical` leads to no deployment of it.
         let resolved =
             target.and_then(|target| physical.join(target.trim_start_matches('/')).canonicalize().ok());

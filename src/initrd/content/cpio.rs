@@ -1,7 +1,7 @@
 //! cpio archives in the format "newc", as the kernel reads them.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use anyhow::{Context, Result, bail};
 
@@ -12,6 +12,11 @@ const NAME_MAX: u64 = 4096;
 /// The most bytes of a file with several names that is remembered until they have all come.
 const LINKED_MAX: u64 = 64 << 20;
 
+/// The most bytes of all those files together.
+const KEPT_MAX: u64 = 128 << 20;
+/// The most names of one file that are files for us: each key directory may have a quarter of them.
+const NAMES_MAX: usize = 1024;
+
 const HEADER_LEN: usize = 110;
 const S_IFMT: u64 = 0o170000;
 const S_IFREG: u64 = 0o100000;
@@ -20,14 +25,16 @@ const S_IFLNK: u64 = 0o120000;
 /// Reads one archive from a slice and gives back what follows it.
 pub(super) fn read_archive<'a>(bytes: &'a [u8], found: &mut Initramfs) -> Result<&'a [u8]> {
     let mut archive = Archive::new(bytes);
-    archive.read_from(&[], found)?;
+    archive.read(found)?;
     Ok(archive.input)
 }
 
 /// Reads the archives of a decompressed stream to its end.
-pub(super) fn read_archives(input: impl Read, found: &mut Initramfs) -> Result<()> {
+pub(super) fn read_archives(input: impl BufRead, found: &mut Initramfs) -> Result<()> {
     let mut archive = Archive::new(input);
-    while archive.skip_zeros(found)? {}
+    while archive.skip_zeros()? {
+        archive.read(found)?;
+    }
     Ok(())
 }
 
@@ -37,6 +44,8 @@ struct Archive<R> {
     position: u64,
     /// Files of which not all names have come yet.
     linked: HashMap<FileId, Linked>,
+    /// Bytes of the contents in it.
+    kept: u64,
 }
 
 /// A file among those of one archive.
@@ -49,6 +58,9 @@ struct FileId {
 /// A file with several names. Its content comes with one of them, in most archives with the last.
 #[derive(Default)]
 struct Linked {
+    /// How many names have come.
+    seen: u64,
+    /// Those of them that matter.
     names: Vec<String>,
     content: Option<Vec<u8>>,
 }
@@ -62,36 +74,37 @@ struct Header {
     name_size: u64,
 }
 
-impl<R: Read> Archive<R> {
-    fn new(input: R) -> Self {
-        Self { input, position: 0, linked: HashMap::new() }
-    }
-
-    /// Reads the next archive after padding; false at the end of the input.
-    fn skip_zeros(&mut self, found: &mut Initramfs) -> Result<bool> {
-        let mut byte = [0];
+impl<R: BufRead> Archive<R> {
+    /// Passes over padding; false at the end of the input.
+    fn skip_zeros(&mut self) -> Result<bool> {
         loop {
-            if self.input.read(&mut byte)? == 0 {
+            let buffer = self.input.fill_buf()?;
+            if buffer.is_empty() {
                 return Ok(false);
             }
-            self.position += 1;
-            if byte[0] != 0 {
-                break;
+            let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+            let more = zeros < buffer.len();
+            self.input.consume(zeros);
+            self.position += zeros as u64;
+            if more {
+                return Ok(true);
             }
         }
-        self.read_from(&byte, found)?;
-        Ok(true)
+    }
+}
+
+impl<R: Read> Archive<R> {
+    fn new(input: R) -> Self {
+        Self { input, position: 0, linked: HashMap::new(), kept: 0 }
     }
 
-    /// Reads one archive up to its trailer; `start` is what was read of its first header already.
-    fn read_from(&mut self, start: &[u8], found: &mut Initramfs) -> Result<()> {
+    /// Reads one archive up to its trailer.
+    fn read(&mut self, found: &mut Initramfs) -> Result<()> {
         self.linked.clear();
-        let mut read = start.len();
+        self.kept = 0;
         let mut raw = [0; HEADER_LEN];
-        raw[..read].copy_from_slice(start);
         loop {
-            self.fill(&mut raw[read..])?;
-            read = 0;
+            self.fill(&mut raw)?;
             let header =
                 Header::parse(&raw).with_context(|| format!("cpio header at byte {}", self.position))?;
             let name = self.name(header.name_size)?;
@@ -136,20 +149,42 @@ impl<R: Read> Archive<R> {
         }
     }
 
-    /// One name of a file with several: whichever brings the content brings it for all.
+    /// One name of a file with several: whichever brings the content brings it for all. Only names that matter are kept, so
+    /// that a file with many others is read as fast as so many files.
     fn linked_file(&mut self, header: &Header, name: String, found: &mut Initramfs) -> Result<()> {
-        if header.size > 0 {
+        let brings_content = header.size > 0;
+        if brings_content {
             let limit = Initramfs::limit(&name).or((header.size <= LINKED_MAX).then_some(LINKED_MAX));
             let content = self.content(header.size, limit, &name)?;
-            self.linked.entry(header.file).or_default().content = content;
+            let linked = self.linked.entry(header.file).or_default();
+            let before = linked.content.replace(content.unwrap_or_default()).map_or(0, |old| old.len());
+            let after = linked.content.as_ref().map_or(0, Vec::len);
+            self.kept = self.kept - before as u64 + after as u64;
+            if self.kept > KEPT_MAX {
+                bail!(
+                    "files with several names, of which not all have come, have more than {KEPT_MAX} bytes"
+                );
+            }
         }
         let linked = self.linked.entry(header.file).or_default();
-        linked.names.push(name);
-        for name in &linked.names {
-            found.put(name, Member::File(Some(linked.content.clone().unwrap_or_default())));
+        linked.seen += 1;
+        let put = |name: &str, found: &mut Initramfs| {
+            let content = Initramfs::limit(name).map(|_| linked.content.clone().unwrap_or_default());
+            found.put(name, Member::File(content));
+        };
+        if brings_content {
+            linked.names.iter().for_each(|name| put(name, found));
         }
-        if linked.names.len() as u64 >= header.links {
-            self.linked.remove(&header.file);
+        put(&name, found);
+        if Initramfs::matters(&name) {
+            linked.names.push(name);
+            if linked.names.len() > NAMES_MAX {
+                bail!("{} and more than {NAMES_MAX} other names are one file", linked.names[0]);
+            }
+        }
+        if linked.seen >= header.links {
+            let content = self.linked.remove(&header.file).and_then(|linked| linked.content);
+            self.kept -= content.map_or(0, |content| content.len() as u64);
         }
         Ok(())
     }

@@ -115,6 +115,44 @@ fn hard_links_have_the_content_that_comes_with_any_of_them() {
 }
 
 #[test]
+fn twenty_thousand_names_of_one_large_file_take_no_longer_than_so_many_files() {
+    let large = vec![0; 1 << 20];
+    let names: Vec<String> = (0..20_000).map(|name| format!("usr/share/{name}")).collect();
+    let links = u32::try_from(names.len() + 1).unwrap();
+    let mut members: Vec<(u32, u32, &str, &[u8])> = vec![(FILE, links, "usr/bin/large", &large)];
+    members.extend(names.iter().map(|name| (FILE, links, name.as_str(), b"".as_slice())));
+    let started = std::time::Instant::now();
+    let found = read(&gzip(&archive_of(&members)));
+    assert_eq!(found, Initramfs::default());
+    // It took more than 20 s; here it is a fraction of one.
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn one_file_under_too_many_names_that_matter_is_an_error() {
+    let names: Vec<String> =
+        (0..1100).map(|name| format!("usr/lib/ostree-seal/trusted.d/{name}.vkey")).collect();
+    let links = u32::try_from(names.len()).unwrap();
+    let members: Vec<_> = names.iter().map(|name| (FILE, links, name.as_str(), b"k".as_slice())).collect();
+    let error = format!("{:#}", unpack(&archive_of(&members), &mut Initramfs::default()).unwrap_err());
+    assert!(error.contains("more than 1024 other names are one file"), "{error}");
+}
+
+#[test]
+fn what_unpacks_to_more_than_any_initramfs_is_an_error_and_never_all_in_memory() {
+    // 2 GiB and a half of zeros, in a few megabytes: padding, which is passed over.
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&archive(POLICY)).unwrap();
+    let zeros = vec![0; 16 << 20];
+    for _ in 0..160 {
+        encoder.write_all(&zeros).unwrap();
+    }
+    let packed = encoder.finish().unwrap();
+    let error = format!("{:#}", unpack(&packed, &mut Initramfs::default()).unwrap_err());
+    assert!(error.contains("more than the 2147483648 bytes that are possible, unpacked"), "{error}");
+}
+
+#[test]
 fn what_is_no_file_takes_the_place_of_one() {
     let name = "usr/lib/ostree-seal/policy.conf";
     let found = read(&archive_of(&[(FILE, 1, name, b"[seal]\n"), (LINK, 1, name, b"/etc/policy.conf")]));

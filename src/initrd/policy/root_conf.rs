@@ -1,13 +1,17 @@
 //! `prepare-root.conf`, which the boot program reads after the policy, and without which it makes no root.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use ostree_seal_root::layout::prepare_root_conf::{PLACES, last_of};
+use rustix::io::Errno;
 
 use super::{Bootable, administrators};
+use crate::initrd::file;
 use crate::refused::Refused;
+
+/// The most bytes of the file; it has a few hundred.
+const CONF_MAX: u64 = 1 << 20;
 
 /// Refuses what the boot program could not follow, in its words. It reads the files of the initramfs; where that can't be
 /// read or there is none, those of the tree count, which it is made from.
@@ -34,10 +38,10 @@ fn of_tree(directory: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let admin = administrators(directory, "ostree").join("prepare-root.conf");
     let mut files = Vec::new();
     for path in [vendor, admin] {
-        match std::fs::read(&path) {
+        match file::read(&path, CONF_MAX) {
             Ok(bytes) => files.push((path, bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+            Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => {}
+            Err(error) => return Err(error.context(format!("reading {}", path.display()))),
         }
     }
     Ok(files)
