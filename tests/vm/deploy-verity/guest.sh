@@ -126,7 +126,7 @@ succeeds verify_agrees_again "$seal" verify --trust="$directory/usr/lib/ostree-s
 with_bad_blocks() { /usr/bin/strace -f -q -o /tmp/strace -P "$directory/.ostree.cfs" -e trace=read -e inject=read:error=EIO "$@"; }
 with_bad_blocks "$seal" status --sysroot=/sysroot >/tmp/status
 succeeds status_refuses_an_image_with_bad_blocks grep -A1 '^0 .*: refused' /tmp/status
-succeeds and_says_what_to_do_about_it grep 'why .*Input/output error.*ostree-seal deploy 0' /tmp/status
+succeeds and_says_what_to_do_about_it grep 'why .*Input/output error.*ostree-seal deploy --sysroot=/sysroot 0' /tmp/status
 inode=$(stat -c %i "$directory/.ostree.cfs")
 succeeds deploy_makes_an_image_with_bad_blocks_again with_bad_blocks "$seal" deploy --sysroot=/sysroot
 fails it_is_another_file "" test "$inode" = "$(stat -c %i "$directory/.ostree.cfs")"
@@ -279,6 +279,6 @@ mv "$large" /sysroot/kept
 cp /sysroot/kept "$large"
 "$seal" doctor --sysroot=/sysroot >/tmp/doctor 2>&1
 same doctor_finds_an_object_without_verity 3 $?
-succeeds and_says_what_to_do grep -q -- '-> ostree-seal deploy 0' /tmp/doctor
+succeeds and_says_what_to_do grep -q -- '-> ostree-seal deploy --sysroot=/sysroot 0' /tmp/doctor
 rm "$large"
 mv /sysroot/kept "$large"
