@@ -6,6 +6,7 @@ pub mod atomic; // files that are there whole or not at all
 pub mod cache; // what earlier conversions learned of objects
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
+pub mod ext4; // ext4 in a file, which fs-verity can be switched on in
 pub mod merkle; // the fs-verity digest in user space
 pub mod repo; // OSTree repositories: commit -> tree
 pub mod shown; // text from outside, fit for a terminal

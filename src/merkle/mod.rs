@@ -3,6 +3,7 @@
 
 mod batch; // many small files at once
 mod hasher; // one file
+pub mod tree; // the trees themselves
 
 mod descriptor; // what the digest is a hash of
 mod lanes; // many blocks at once
