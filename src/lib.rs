@@ -4,6 +4,7 @@
 
 pub mod atomic; // files that are there whole or not at all
 pub mod cache; // what earlier conversions learned of objects
+pub mod disk_image; // what an image file is, and where its ext4 lies
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
 pub mod ext4; // ext4 in a file, which fs-verity can be switched on in

@@ -7,6 +7,7 @@ use ostree_seal_root::read::ReadError;
 use ostree_seal_trust::refusal::Refusal;
 use rustix::io::Errno;
 
+use crate::disk_image::Unsuitable;
 use crate::repo::DamagedObject;
 
 /// A check said no. Any error with this in its chain ends the program with exit code 3.
@@ -20,6 +21,7 @@ pub fn is_refusal(error: &anyhow::Error) -> bool {
             || cause.is::<Refusal>()
             || cause.is::<CheckError>()
             || cause.is::<DamagedObject>()
+            || cause.is::<Unsuitable>()
             || cause.downcast_ref::<BootError>().is_some_and(BootError::is_refusal)
     })
 }

@@ -24,6 +24,17 @@ check  | bsdutils               | command -v script
 check  | bash-completion        | test -e /usr/share/bash-completion/bash_completion
 check  | fish                   | command -v fish
 check  | zsh                    | command -v zsh
+check  | fdisk                  | command -v sfdisk
+check  | gdisk                  | command -v sgdisk
+check  | qemu-utils             | command -v qemu-img
+check  | cryptsetup-bin         | command -v cryptsetup
+check  | dosfstools             | command -v mkfs.vfat
+check  | f2fs-tools             | command -v mkfs.f2fs
+check  | squashfs-tools         | command -v mksquashfs
+check  | bzip2                  | command -v bzip2
+check  | xfsprogs               | command -v mkfs.xfs
+check  | btrfs-progs            | command -v mkfs.btrfs
+check  | zstd                   | command -v zstd
 lint   | shellcheck             | command -v shellcheck
 deb    | debhelper              | command -v dh_installsystemd
 deb    | dpkg-dev               | command -v dpkg-shlibdeps
@@ -33,9 +44,6 @@ root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-key
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
 vm     | busybox-static         | busybox_is_static
 vm     | kmod                   | command -v depmod
-vm     | zstd                   | command -v zstd
-vm     | xfsprogs               | command -v mkfs.xfs
-vm     | btrfs-progs            | command -v mkfs.btrfs
 '
 
 # A dynamic busybox is useless in an initramfs that holds no libc.
