@@ -10,7 +10,7 @@ use std::arch::aarch64::{
 };
 use std::arch::is_aarch64_feature_detected;
 
-use super::{H0, HASH, K};
+use super::sha256::{H0, HASH, K};
 
 /// A message's state: words A, B, C, D and words E, F, G, H, the first one lowest.
 #[derive(Clone, Copy)]

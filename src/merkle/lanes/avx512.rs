@@ -14,7 +14,10 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::{H0, HASH, K, LANES};
+use super::sha256::{H0, HASH, K};
+
+/// Messages that are hashed at once.
+const LANES: usize = 16;
 
 /// Whether this processor has what [`hash`] needs.
 pub(super) fn available() -> bool {

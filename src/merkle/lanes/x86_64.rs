@@ -15,7 +15,7 @@ use std::arch::x86_64::{
     _mm_storeu_si128,
 };
 
-use super::{H0, HASH, K};
+use super::sha256::{H0, HASH, K};
 
 /// A message's state as the instructions want it: words A, B, E, F and words C, D, G, H, the first one highest.
 #[derive(Clone, Copy)]
