@@ -19,7 +19,7 @@ use crate::merkle;
 
 mod cpio; // the archives
 
-use cpio::{read_archive, read_archives};
+use cpio::{Member, Members, read_archive, read_archives};
 
 /// The program that checks and mounts the root.
 pub const PROGRAM: &str = "ostree-seal-root";
@@ -197,18 +197,7 @@ fn read_with(program: &str, bytes: &[u8], found: &mut Initramfs) -> Result<()> {
     Ok(())
 }
 
-/// A member of an archive, as far as it matters here.
-enum Member {
-    /// A regular file; its content, if [`Initramfs::limit`] asks for it.
-    File(Option<Vec<u8>>),
-    /// A symlink with this target.
-    Link(String),
-    /// A directory or a device.
-    Other,
-}
-
-impl Initramfs {
-    /// The most bytes of a file whose content matters, and nothing for all others.
+impl Members for Initramfs {
     fn limit(name: &str) -> Option<u64> {
         if base_name(name) == PROGRAM {
             return Some(PROGRAM_MAX);
@@ -216,7 +205,6 @@ impl Initramfs {
         policy_name(name).map(|_| POLICY_MAX).or(is_layout(name).then_some(LAYOUT_MAX))
     }
 
-    /// Whether anything is taken note of under this name.
     fn matters(name: &str) -> bool {
         let base = base_name(name);
         let is_module = base.split_once(".ko").is_some_and(|(module, _)| MODULES.contains(&module));
@@ -227,7 +215,6 @@ impl Initramfs {
             || is_module
     }
 
-    /// Takes note of a member; one that was there under this name is gone.
     fn put(&mut self, name: &str, member: Member) {
         let irregular = match member {
             Member::File(_) => false,
@@ -272,7 +259,9 @@ impl Initramfs {
             }
         }
     }
+}
 
+impl Initramfs {
     /// What keeps from telling what the program will read.
     pub fn obstacle(&self) -> Option<&str> {
         // A program that isn't seen may be behind a link in its directory. Any other link is its own affair, then.

@@ -67,6 +67,16 @@ pub enum Bootable {
     Read(PathBuf, Initramfs),
 }
 
+impl Bootable {
+    /// Where it was read and what it holds, if it could be read.
+    fn read(&self) -> Option<(&Path, &Initramfs)> {
+        match self {
+            Self::Read(path, initramfs) => Some((path, initramfs)),
+            Self::None | Self::Unreadable(..) => None,
+        }
+    }
+}
+
 /// What will be asked of the deployment in `directory` when it boots.
 #[context("reading the policy of {}", directory.display())]
 pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Trust> {
@@ -85,7 +95,7 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
         (Bootable::None, Some(files)) => from_tree(files, "the deployment has no initramfs".to_owned()),
     };
     let policy = Policy::parse(&files)?;
-    root_conf::check(directory, bootable)?;
+    root_conf::check(directory, &administrators(directory, "ostree"), bootable.read())?;
     if let (Policy::Sealed(_), Bootable::Read(path, initramfs)) = (&policy, bootable) {
         require_start(path, initramfs)?;
     }

@@ -5,8 +5,6 @@ use std::io::{self, BufRead, Read};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Initramfs, Member};
-
 /// The most bytes of a name, `PATH_MAX`.
 const NAME_MAX: u64 = 4096;
 /// The most bytes of a file with several names that is remembered until they have all come.
@@ -22,15 +20,35 @@ const S_IFMT: u64 = 0o170000;
 const S_IFREG: u64 = 0o100000;
 const S_IFLNK: u64 = 0o120000;
 
+/// A member of an archive, as far as it is wanted.
+pub(super) enum Member {
+    /// A regular file; its content, if [`Members::limit`] asks for it.
+    File(Option<Vec<u8>>),
+    /// A symlink with this target.
+    Link(String),
+    /// A directory or a device.
+    Other,
+}
+
+/// Who goes through archives, and wants some of their members.
+pub(super) trait Members {
+    /// The most bytes of a file whose content is wanted, and nothing for all others.
+    fn limit(name: &str) -> Option<u64>;
+    /// Whether anything is taken note of under this name.
+    fn matters(name: &str) -> bool;
+    /// Takes note of a member; one that was there under this name is gone.
+    fn put(&mut self, name: &str, member: Member);
+}
+
 /// Reads one archive from a slice and gives back what follows it.
-pub(super) fn read_archive<'a>(bytes: &'a [u8], found: &mut Initramfs) -> Result<&'a [u8]> {
+pub(super) fn read_archive<'a>(bytes: &'a [u8], found: &mut impl Members) -> Result<&'a [u8]> {
     let mut archive = Archive::new(bytes);
     archive.read(found)?;
     Ok(archive.input)
 }
 
 /// Reads the archives of a decompressed stream to its end.
-pub(super) fn read_archives(input: impl BufRead, found: &mut Initramfs) -> Result<()> {
+pub(super) fn read_archives(input: impl BufRead, found: &mut impl Members) -> Result<()> {
     let mut archive = Archive::new(input);
     while archive.skip_zeros()? {
         archive.read(found)?;
@@ -99,7 +117,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// Reads one archive up to its trailer.
-    fn read(&mut self, found: &mut Initramfs) -> Result<()> {
+    fn read<M: Members>(&mut self, found: &mut M) -> Result<()> {
         self.linked.clear();
         self.kept = 0;
         let mut raw = [0; HEADER_LEN];
@@ -127,11 +145,11 @@ impl<R: Read> Archive<R> {
         Ok(name.trim_start_matches("./").trim_start_matches('/').to_owned())
     }
 
-    fn member(&mut self, header: &Header, name: String, found: &mut Initramfs) -> Result<()> {
+    fn member<M: Members>(&mut self, header: &Header, name: String, found: &mut M) -> Result<()> {
         match header.mode & S_IFMT {
             S_IFREG if header.links > 1 => self.linked_file(header, name, found),
             S_IFREG => {
-                let limit = Initramfs::limit(&name);
+                let limit = M::limit(&name);
                 let content = self.content(header.size, limit, &name)?;
                 found.put(&name, Member::File(content));
                 Ok(())
@@ -151,10 +169,10 @@ impl<R: Read> Archive<R> {
 
     /// One name of a file with several: whichever brings the content brings it for all. Only names that matter are kept, so
     /// that a file with many others is read as fast as so many files.
-    fn linked_file(&mut self, header: &Header, name: String, found: &mut Initramfs) -> Result<()> {
+    fn linked_file<M: Members>(&mut self, header: &Header, name: String, found: &mut M) -> Result<()> {
         let brings_content = header.size > 0;
         if brings_content {
-            let limit = Initramfs::limit(&name).or((header.size <= LINKED_MAX).then_some(LINKED_MAX));
+            let limit = M::limit(&name).or((header.size <= LINKED_MAX).then_some(LINKED_MAX));
             let content = self.content(header.size, limit, &name)?;
             let linked = self.linked.entry(header.file).or_default();
             let before = linked.content.replace(content.unwrap_or_default()).map_or(0, |old| old.len());
@@ -168,15 +186,15 @@ impl<R: Read> Archive<R> {
         }
         let linked = self.linked.entry(header.file).or_default();
         linked.seen += 1;
-        let put = |name: &str, found: &mut Initramfs| {
-            let content = Initramfs::limit(name).map(|_| linked.content.clone().unwrap_or_default());
+        let put = |name: &str, found: &mut M| {
+            let content = M::limit(name).map(|_| linked.content.clone().unwrap_or_default());
             found.put(name, Member::File(content));
         };
         if brings_content {
             linked.names.iter().for_each(|name| put(name, found));
         }
         put(&name, found);
-        if Initramfs::matters(&name) {
+        if M::matters(&name) {
             linked.names.push(name);
             if linked.names.len() > NAMES_MAX {
                 bail!("{} and more than {NAMES_MAX} other names are one file", linked.names[0]);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use ostree_seal_root::layout::prepare_root_conf::{PLACES, last_of};
 use rustix::io::Errno;
 
-use super::{Bootable, administrators};
+use crate::initrd::content::Initramfs;
 use crate::initrd::file;
 use crate::refused::Refused;
 
@@ -14,15 +14,15 @@ use crate::refused::Refused;
 const CONF_MAX: u64 = 1 << 20;
 
 /// Refuses what the boot program could not follow, in its words. It reads the files of the initramfs; where that can't be
-/// read or there is none, those of the tree count, which it is made from.
-pub(super) fn check(directory: &Path, bootable: &Bootable) -> Result<()> {
-    let files = match bootable {
-        Bootable::Read(path, initramfs) => {
+/// read or there is none, those of the tree count, which it is made from: the vendor's and that in the directory `admin`.
+pub(super) fn check(directory: &Path, admin: &Path, initramfs: Option<(&Path, &Initramfs)>) -> Result<()> {
+    let files = match initramfs {
+        Some((path, initramfs)) => {
             let inside = |name: &str| PathBuf::from(format!("{}:/{name}", path.display()));
             let file = |name: &str| Some((inside(name), initramfs.layout.get(name)?.clone()));
             PLACES.into_iter().filter_map(file).collect()
         }
-        Bootable::None | Bootable::Unreadable(..) => of_tree(directory)?,
+        None => of_tree(directory, admin)?,
     };
     match last_of(files) {
         Ok(_) => Ok(()),
@@ -33,11 +33,10 @@ pub(super) fn check(directory: &Path, bootable: &Bootable) -> Result<()> {
     }
 }
 
-fn of_tree(directory: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+fn of_tree(directory: &Path, admin: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     let [vendor, _] = PLACES.map(|name| directory.join(name));
-    let admin = administrators(directory, "ostree").join("prepare-root.conf");
     let mut files = Vec::new();
-    for path in [vendor, admin] {
+    for path in [vendor, admin.join("prepare-root.conf")] {
         match file::read(&path, CONF_MAX) {
             Ok(bytes) => files.push((path, bytes)),
             Err(error) if error.downcast_ref() == Some(&Errno::NOENT) => {}
