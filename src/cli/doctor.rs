@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::print::{self, Line, Style};
-use crate::doctor::{self, Finding, State};
+use crate::doctor::{self, Finding, Health};
 use crate::refused::Refused;
 use crate::sysroot::Sysroot;
 
@@ -43,9 +43,9 @@ pub(super) fn run(args: &DoctorArgs) -> Result<()> {
     let findings = doctor::examine(&sysroot)?;
     let count = |state| findings.iter().filter(|finding| finding.state == state).count();
     let output = Output {
-        problems: count(State::Problem),
-        warnings: count(State::Warning),
-        not_checked: count(State::NotChecked),
+        problems: count(Health::Problem),
+        warnings: count(Health::Warning),
+        not_checked: count(Health::NotChecked),
         findings: &findings,
     };
     if args.json {
@@ -67,10 +67,10 @@ fn page(findings: &[Finding]) -> Vec<Line> {
 
 fn paragraph(finding: &Finding) -> impl Iterator<Item = Line> {
     let (style, word) = match finding.state {
-        State::Fine => (Style::Good, "ok"),
-        State::Warning => (Style::Warning, "warning"),
-        State::Problem => (Style::Bad, "PROBLEM"),
-        State::NotChecked => (Style::Warning, "unseen"),
+        Health::Fine => (Style::Good, "ok"),
+        Health::Warning => (Style::Warning, "warning"),
+        Health::Problem => (Style::Bad, "PROBLEM"),
+        Health::NotChecked => (Style::Warning, "unseen"),
     };
     let first =
         Line::default().then(style, format!("{word:<8}")).then(Style::Plain, finding.sentence.as_str());

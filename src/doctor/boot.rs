@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use ostree_seal_trust::policy::{KeyFile, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason};
 
-use super::{Finding, Subject};
+use super::finding::Finding;
+use super::subject::Subject;
 use crate::initrd::content::{Initramfs, PROGRAM};
 use crate::initrd::policy::{self, Bootable, Trust};
 use crate::merkle;

@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use rustix::fs::{Mode, OFlags};
 
-use super::{Finding, Subject};
+use super::finding::Finding;
+use super::subject::Subject;
 use crate::deploy::filesystem::{self, ask_verity, mount_of};
 use crate::deploy::verity::Coverage;
 use crate::repo::Source;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Subject};
+use super::finding::Finding;
+use super::subject::Subject;
 use crate::deploy::filesystem::kernel_knows_verity;
 use crate::initrd::policy::Bootable;
 
@@ -31,8 +32,8 @@ enum Driver {
 const VERITY: &str = "kernel-fs-verity";
 
 /// Everything about the kernel.
-pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
-    let Some(kernel) = &subject.kernel else {
+pub(super) fn check(kernel: Option<&Kernel>, subject: &Subject<'_>) -> Vec<Finding> {
+    let Some(kernel) = kernel else {
         let sentence = "the next deployment has no kernel in usr/lib/modules";
         return vec![Finding::problem("kernel", sentence, "commit the tree again, with a kernel")];
     };

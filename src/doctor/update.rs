@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Subject};
-use crate::deploy::staged::{self, Fate, Record};
+use super::finding::Finding;
+use super::subject::Subject;
+use crate::deploy::record::{self, Fate, Record};
 use crate::sysroot::running::{self, Running};
 
 const UNITS: &str = "units";
@@ -19,7 +20,7 @@ const GATE: &str = "ostree-finalize-staged.service.d/50-ostree-seal.conf";
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = vec![units(subject)];
     if subject.sysroot.is_booted() {
-        findings.push(last_staged(staged::last_record()));
+        findings.push(last_staged(record::last_record()));
         findings.push(running_system(running::running()));
     }
     findings
@@ -129,8 +130,8 @@ fn running_system(state: anyhow::Result<Option<Running>>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::{last_staged, running_system};
-    use crate::deploy::staged::{Fate, Record};
-    use crate::doctor::State;
+    use crate::deploy::record::{Fate, Record};
+    use crate::doctor::Health;
 
     fn record(fate: Fate) -> Record {
         Record { fate, commit: "c".repeat(64), version: Some("42".to_owned()), reason: "no note".to_owned() }
@@ -144,12 +145,12 @@ mod tests {
             (Fate::Dropped, "held back until the reboot, and dropped", "upgrade"),
         ] {
             let finding = last_staged(Ok(Some(record(fate))));
-            assert_eq!(finding.state, State::Problem);
+            assert_eq!(finding.state, Health::Problem);
             assert!(finding.sentence.contains(&format!("42 was {word}: no note")), "{}", finding.sentence);
             assert!(finding.fix.unwrap().contains(fix));
         }
-        assert_eq!(last_staged(Ok(None)).state, State::Fine);
-        assert_eq!(last_staged(Err(anyhow::anyhow!("expected value"))).state, State::Problem);
+        assert_eq!(last_staged(Ok(None)).state, Health::Fine);
+        assert_eq!(last_staged(Err(anyhow::anyhow!("expected value"))).state, Health::Problem);
     }
 
     #[test]
@@ -160,13 +161,13 @@ mod tests {
             );
             running_system(Ok(Some(serde_json::from_str(&text).unwrap()))).state
         };
-        assert_eq!((state("sealed"), state("unsealed")), (State::Fine, State::Warning));
-        assert_eq!(running_system(Ok(None)).state, State::Warning);
+        assert_eq!((state("sealed"), state("unsealed")), (Health::Fine, Health::Warning));
+        assert_eq!(running_system(Ok(None)).state, Health::Warning);
     }
 
     #[test]
     fn what_may_not_be_read_is_not_checked() {
         let error = anyhow::Error::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
-        assert_eq!(last_staged(Err(error)).state, State::NotChecked);
+        assert_eq!(last_staged(Err(error)).state, Health::NotChecked);
     }
 }
