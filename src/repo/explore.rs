@@ -2,13 +2,15 @@
 //! what it has to a thread that has nothing to do, and read metadata and file objects.
 
 use std::collections::HashMap;
-use std::sync::mpsc::Sender;
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
 
 use super::checksum::Checksum;
+use super::commit::Commit;
 use super::dirmeta::Dirmeta;
 use super::dirtree::Dirtree;
 use super::file::{FileReader, Work};
@@ -121,14 +123,57 @@ pub(super) struct DirectoryInfo {
     pub(super) xattrs: Xattrs,
 }
 
-/// A thread's side of the walk.
-pub(super) struct Explorer<'a> {
-    pub(super) stores: &'a [Store],
-    pub(super) cache: &'a dyn ObjectCache,
-    pub(super) check: Check,
+/// The side of the thread that asks: what it hands out, and what comes back.
+pub(super) struct Reading<'a> {
     pub(super) queue: &'a Queue<Job>,
     pub(super) seen: &'a SeenDirtrees,
-    pub(super) results: Sender<anyhow::Result<Done>>,
+    results: Receiver<anyhow::Result<Done>>,
+}
+
+/// The side of a thread that reads.
+struct Explorer<'a> {
+    stores: &'a [Store],
+    cache: &'a dyn ObjectCache,
+    check: Check,
+    queue: &'a Queue<Job>,
+    seen: &'a SeenDirtrees,
+    results: Sender<anyhow::Result<Done>>,
+}
+
+/// Has this many threads read for `ask`, until it returns.
+pub(super) fn explore<T>(
+    stores: &[Store],
+    cache: &dyn ObjectCache,
+    check: Check,
+    threads: NonZeroUsize,
+    ask: impl FnOnce(&Reading<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let (queue, seen) = (Queue::new(), SeenDirtrees::default());
+    let (sender, results) = mpsc::channel();
+    thread::scope(|scope| {
+        for _ in 0..threads.get() {
+            let (queue, seen, results) = (&queue, &seen, sender.clone());
+            scope.spawn(move || Explorer { stores, cache, check, queue, seen, results }.run());
+        }
+        drop(sender);
+        let result = ask(&Reading { queue: &queue, seen: &seen, results });
+        queue.close();
+        result
+    })
+}
+
+impl Reading<'_> {
+    /// Asks for the dirtrees of a commit, which lead to all others.
+    pub(super) fn begin(&self, commit: &Commit) -> anyhow::Result<()> {
+        let (row, _) = self.seen.number(commit.dirtree)?;
+        self.queue.push_first(Job::Dirtrees(vec![Row { row, object: commit.dirtree }]));
+        Ok(())
+    }
+
+    /// What a thread has done.
+    pub(super) fn next(&self) -> anyhow::Result<Done> {
+        self.results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))?
+    }
 }
 
 /// Nobody listens any more: the walk has failed elsewhere.
@@ -136,7 +181,7 @@ struct Hangup;
 
 impl Explorer<'_> {
     /// Job by job until the queue is closed.
-    pub(super) fn run(self) {
+    fn run(self) {
         let _alarm = Alarm(&self.results);
         let mut files = FileReader::new(self.stores, self.check);
         let mut buffer = Vec::new();

@@ -29,6 +29,7 @@ mod source; // a repository, open
 
 mod assemble; // table of objects -> tree
 mod explore; // what the threads do
+mod list; // commit -> names of file objects
 mod presence; // whether objects that a cache knows are there
 mod queue; // jobs for them
 mod walk; // commit -> table of objects

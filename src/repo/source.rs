@@ -13,6 +13,7 @@ use super::checksum::Checksum;
 use super::commit::Commit;
 use super::file::Work;
 use super::known::{Check, ObjectCache, Progress, View};
+use super::list::list_files;
 use super::open::Repo;
 use super::paths;
 use super::presence;
@@ -78,6 +79,14 @@ impl Source {
     pub fn commit(&self, rev: &str) -> anyhow::Result<Commit> {
         let checksum = self.repo.resolve(rev)?;
         self.read_commit(checksum)
+    }
+
+    /// The names of all file objects of a commit, sorted. Its directories are read, and no file object is opened.
+    #[context("listing the objects of commit {}", commit.checksum)]
+    pub fn list(&self, commit: &Commit, threads: NonZeroUsize) -> anyhow::Result<Vec<Checksum>> {
+        list_files(&self.stores, commit, threads)
+            .map_err(|error| paths::name_path(&self.stores, commit, error))
+            .map_err(|error| self.explained(error, &commit.checksum))
     }
 
     /// Reads all objects of a commit, each once, and makes its tree.

@@ -4,18 +4,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
-
-use anyhow::anyhow;
+use std::sync::mpsc::Sender;
 
 use super::checksum::Checksum;
 use super::commit::Commit;
-use super::explore::{Chunk, DirectoryInfo, Done, Explorer, FileEntry, Job, Name, Row, SeenDirtrees};
+use super::explore::{Chunk, DirectoryInfo, Done, FileEntry, Job, Name, Reading, Row, explore};
 use super::file::Work;
 use super::known::{Check, ObjectCache, Progress};
 use super::object::ObjectInfo;
-use super::queue::Queue;
 use super::store::Store;
 
 /// File objects that a thread takes at once: enough to fill the lanes of [`crate::merkle::Batch`], few enough to share
@@ -77,26 +73,17 @@ pub(super) fn read_objects(
     threads: NonZeroUsize,
     context: WalkContext<'_>,
 ) -> anyhow::Result<Objects> {
-    let (queue, seen) = (Queue::new(), SeenDirtrees::default());
-    let (sender, results) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            let (queue, seen, results) = (&queue, &seen, sender.clone());
-            let (cache, check) = (context.cache, context.check);
-            scope.spawn(move || Explorer { stores, cache, check, queue, seen, results }.run());
-        }
-        drop(sender);
-        let mut walk = Walk::new(&queue, context);
-        let result = walk.run(commit, &seen, &results);
-        queue.close();
-        result?;
+    let (cache, check) = (context.cache, context.check);
+    explore(stores, cache, check, threads, |reading| {
+        let mut walk = Walk::new(reading, context);
+        walk.run(commit)?;
         Ok(walk.objects)
     })
 }
 
 /// The calling thread's side: puts results into their rows and hands out files.
-struct Walk<'q, 'c> {
-    queue: &'q Queue<Job>,
+struct Walk<'r, 'c> {
+    reading: &'r Reading<'r>,
     context: WalkContext<'c>,
     /// Jobs without a result yet, not counting those for dirtrees.
     open_jobs: usize,
@@ -113,10 +100,10 @@ struct Walk<'q, 'c> {
     objects: Objects,
 }
 
-impl<'q, 'c> Walk<'q, 'c> {
-    fn new(queue: &'q Queue<Job>, context: WalkContext<'c>) -> Self {
+impl<'r, 'c> Walk<'r, 'c> {
+    fn new(reading: &'r Reading<'r>, context: WalkContext<'c>) -> Self {
         Self {
-            queue,
+            reading,
             context,
             open_jobs: 0,
             read_dirtrees: 0,
@@ -129,20 +116,14 @@ impl<'q, 'c> Walk<'q, 'c> {
         }
     }
 
-    fn run(
-        &mut self,
-        commit: &Commit,
-        seen: &SeenDirtrees,
-        results: &Receiver<anyhow::Result<Done>>,
-    ) -> anyhow::Result<()> {
-        let (row, _) = seen.number(commit.dirtree)?;
-        self.queue.push_first(Job::Dirtrees(vec![Row { row, object: commit.dirtree }]));
+    fn run(&mut self, commit: &Commit) -> anyhow::Result<()> {
+        self.reading.begin(commit)?;
         self.want_dirmeta(commit.dirmeta)?;
         // A dirtree counts as seen before the one comes in which it was seen.
-        while self.open_jobs > 0 || self.read_dirtrees < seen.count() {
-            let done = results.recv().map_err(|_| anyhow!("the threads that read objects are gone"))??;
+        while self.open_jobs > 0 || self.read_dirtrees < self.reading.seen.count() {
+            let done = self.reading.next()?;
             self.take(done)?;
-            if self.waiting_files.len() >= FILES || self.read_dirtrees == seen.count() {
+            if self.waiting_files.len() >= FILES || self.read_dirtrees == self.reading.seen.count() {
                 self.hand_out_files();
             }
             self.context.progress.objects(self.objects.work.objects, self.objects.files.len() as u64);
@@ -214,7 +195,7 @@ impl<'q, 'c> Walk<'q, 'c> {
         self.objects.dirmetas.push(DirectoryInfo::default());
         self.dirmetas.insert(object, row);
         self.open_jobs += 1;
-        self.queue.push_last(Job::Dirmeta(Row { row, object }));
+        self.reading.queue.push_last(Job::Dirmeta(Row { row, object }));
         Ok(row)
     }
 
@@ -255,7 +236,7 @@ impl<'q, 'c> Walk<'q, 'c> {
     fn hand_out_files(&mut self) {
         for batch in self.waiting_files.chunks(FILES) {
             self.open_jobs += 1;
-            self.queue.push_last(Job::Files(batch.to_vec()));
+            self.reading.queue.push_last(Job::Files(batch.to_vec()));
         }
         self.waiting_files.clear();
     }
