@@ -50,10 +50,14 @@ impl NewFile {
         remove_leftovers(directory);
         let open = |name: &Path| {
             let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(name)?;
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-            // Before it was locked, another run may have taken it for a leftover. Then another name is tried.
-            let held = hold(&file).is_ok() && fstat(&file)?.st_nlink > 0;
-            if held { Ok(file) } else { Err(ErrorKind::AlreadyExists.into()) }
+            match prepare(&file, mode) {
+                Ok(()) => Ok(file),
+                Err(error) => {
+                    // The first error is the one to report. What is left is removed by the next run.
+                    drop(std::fs::remove_file(name));
+                    Err(error)
+                }
+            }
         };
         let (file, temporary) =
             tempfile::Builder::new().prefix(TEMPORARY_PREFIX).make_in(directory, open)?.into_parts();
@@ -74,6 +78,17 @@ impl NewFile {
     pub fn rename(self) -> io::Result<()> {
         self.temporary.persist(&self.path).map_err(|error| error.error)
     }
+}
+
+/// Gives a file its mode and locks it. Before it was locked, another run may have taken it for a leftover: then the error is
+/// one at which another name is tried.
+fn prepare(file: &File, mode: u32) -> io::Result<()> {
+    rustix::fs::fchmod(file, Mode::from_raw_mode(mode))?;
+    match hold(file) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(ErrorKind::AlreadyExists.into()),
+        held => held?,
+    }
+    if fstat(file)?.st_nlink > 0 { Ok(()) } else { Err(ErrorKind::AlreadyExists.into()) }
 }
 
 /// Locks a file that has a temporary name, or is about to get one, so that nobody takes it for a leftover.
