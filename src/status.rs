@@ -9,8 +9,8 @@ use ostree_seal_root::error::BootError;
 use ostree_seal_trust::claim::Claim;
 use rustix::fs::{Mode, OFlags};
 
-use crate::deploy::verity::{Coverage, coverage};
-use crate::deploy::{objects, place, preflight, staged};
+use crate::deploy::verity::{Coverage, coverage, object};
+use crate::deploy::{directory, preflight, staged};
 use crate::initrd::bootable;
 use crate::initrd::policy::{self, Bootable, Origin, Trust};
 use crate::refused::is_refusal;
@@ -97,7 +97,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
             let target = sysroot.target(&deployment).unwrap_or_default();
             let verdict = match preflight::check(sysroot.physical(), &target, &policy) {
                 Ok(image) => Verdict::Sealed(Box::new(image.claim().clone())),
-                Err(error) if lacks_verity(&error) && place::is_deferred(&deployment.directory) => {
+                Err(error) if lacks_verity(&error) && directory::is_deferred(&deployment.directory) => {
                     Verdict::Deferred
                 }
                 Err(error) => no(&anyhow::Error::new(error)),
@@ -145,10 +145,10 @@ fn no(error: &anyhow::Error) -> Verdict {
 
 /// Counts the objects that the deployment's image points at.
 fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> {
-    let Some(mut image) = place::open_image(deployment)? else { return Ok(None) };
+    let Some(mut image) = directory::open_image(deployment)? else { return Ok(None) };
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut image, &mut bytes).context("reading the image")?;
-    let list = objects::of_image(&bytes)?;
+    let list = object::of_image(&bytes)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())
         .context("opening the objects of the repository")?;

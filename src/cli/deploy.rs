@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::{input, print};
-use crate::deploy::place::{Placed, Verity};
-use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, staged, verity};
+use crate::deploy::directory::Placed;
+use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, Verity, record, staged, verity};
 use crate::initrd::policy::Origin;
 use crate::refused;
 use crate::sysroot::{self, Deployment, Sysroot, SysrootLock, writable};
@@ -146,7 +146,7 @@ fn seal(
         let outcome = deploy::seal(lock, deployment, request)?;
         // What boots next has passed: an update that didn't is no longer what anybody should hear of.
         if deployment.index == 0 && matches!(&outcome, Outcome::Sealed(sealed) if sealed.objects.is_some()) {
-            staged::forget_if_booted(lock, request.progress);
+            record::forget_if_booted(lock, request.progress);
         }
         Ok(outcome)
     }

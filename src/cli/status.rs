@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::print::{self, Line, Style};
-use crate::deploy::staged::{self, Fate, Record};
+use crate::deploy::record::{self, Fate, Record};
 use crate::initrd::policy::Origin;
 use crate::status::{self, NextBoot, Status, Verdict};
 use crate::sysroot::Sysroot;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
 
 /// A record that can't be read costs a line, not the command.
 fn staged_failure() -> Option<Record> {
-    staged::last_record().unwrap_or_else(|error| {
+    record::last_record().unwrap_or_else(|error| {
         print::say(format_args!("warning: {error:#}; remove it"));
         None
     })

@@ -2,55 +2,21 @@
 //! when it passed, and withdrawn when it was refused. Killed in between, it stays held back, and the running deployment
 //! stays the default.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use fn_error_context::context;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::{Outcome, Progress, Request, seal};
-use crate::atomic;
+use super::outcome::Outcome;
+use super::record::{self, Fate, Record, write_whole};
+use super::request::Request;
+use super::seal::seal;
 use crate::refused::{self, Refused};
 use crate::sysroot::running::running;
 use crate::sysroot::{Deployment, HeldBack, SysrootLock};
 
-/// What became of the latest staged deployment of this boot that didn't pass; gone when another one passes.
-const RECORD: &str = "/run/ostree-seal/staged.json";
-/// The same, for who looks after the reboot. The gate decides at shutdown, so often this is the only one that anybody sees.
-const KEPT: &str = "/var/lib/ostree-seal/staged.json";
-/// The most bytes of a record.
-const RECORD_MAX: u64 = 1 << 20;
 /// The staged deployment that the administrator let through although it will boot unsealed.
 const ALLOWED: &str = "/run/ostree-seal/allowed-unsealed";
-
-/// What became of a staged deployment that didn't pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fate {
-    /// Refused, and taken out of the boot order.
-    Withdrawn,
-    /// Still there; the machine was in the way, such as a full disk. It isn't booted before a later run succeeds.
-    HeldBack,
-    /// It was held back until the reboot, when libostree forgets what is staged.
-    Dropped,
-}
-
-/// The record of a staged deployment that didn't pass.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// What became of it.
-    pub fate: Fate,
-    /// Its commit.
-    pub commit: String,
-    /// Its version, if it has one.
-    pub version: Option<String>,
-    /// Why, one sentence.
-    pub reason: String,
-}
 
 /// Seals a staged deployment. `allow_unsealed` lets one through that will boot unsealed although the running system is
 /// sealed; that is remembered for the run at shutdown.
@@ -76,7 +42,7 @@ pub fn seal_staged(
     });
     let error = match outcome {
         Ok(outcome) => {
-            forget(request.progress);
+            record::forget(request.progress);
             held.release()?;
             return Ok(outcome);
         }
@@ -90,7 +56,7 @@ pub fn seal_staged(
         version: deployment.version.clone(),
         reason: format!("{error:#}"),
     };
-    record(&told, request.progress);
+    record::keep(&told, request.progress);
     match fate {
         Fate::Withdrawn => {
             lock.withdraw(deployment)?;
@@ -104,48 +70,10 @@ pub fn seal_staged(
     }
 }
 
-/// The record of this boot, or else of an earlier one, if the latest staged deployment didn't pass.
-pub fn last_record() -> Result<Option<Record>> {
-    if let Some(record) = read_json(Path::new(RECORD))? {
-        return Ok(Some(record));
-    }
-    let mut record: Option<Record> = read_json(Path::new(KEPT))?;
-    if let Some(record) = record.iter_mut().find(|record| record.fate == Fate::HeldBack) {
-        record.fate = Fate::Dropped;
-    }
-    Ok(record)
-}
-
 /// Whether a staged deployment may pass that will boot without any check.
 pub fn may_be_unsealed(deployment: &Deployment) -> Result<bool> {
     let runs_sealed = running()?.is_some_and(|running| running.is_sealed());
     Ok(!runs_sealed || is_allowed(deployment)?)
-}
-
-#[context("reading {}", path.display())]
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    // What isn't a file of ours, such as a fifo or a link, is neither waited for nor followed.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    ensure!(file.metadata()?.is_file(), "it is not a regular file");
-    let mut bytes = Vec::new();
-    file.take(RECORD_MAX + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= RECORD_MAX, "it has more than {RECORD_MAX} bytes");
-    Ok(Some(serde_json::from_slice(&bytes).context("it is no record of ours")?))
-}
-
-/// Perhaps the disk is what is in the way. The journal has the reason in any case, and the withdrawal must go on.
-fn record(record: &Record, progress: &dyn Progress) {
-    let text = serde_json::to_vec_pretty(record).expect("invariant: texts and a word are JSON");
-    for (path, unknowing) in [(KEPT, "after the reboot `status`"), (RECORD, "`status`")] {
-        if let Err(error) = write_whole(Path::new(path), &text) {
-            progress.warn(&format!("{unknowing} will not know of this: {error:#}"));
-        }
-    }
 }
 
 fn name_of(deployment: &Deployment) -> String {
@@ -158,74 +86,5 @@ fn is_allowed(deployment: &Deployment) -> Result<bool> {
         Ok(allowed) => Ok(allowed == name_of(deployment).as_bytes()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-#[context("writing {}", path.display())]
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let parent = path.parent().context("no parent")?;
-    std::fs::create_dir_all(parent)?;
-    Ok(atomic::replace(path, 0o644, |file| file.write_all(bytes))?)
-}
-
-/// The record is of the running system, and of no other that is sealed on it.
-pub fn forget_if_booted(lock: &SysrootLock<'_>, progress: &dyn Progress) {
-    if lock.sysroot().is_booted() {
-        forget(progress);
-    }
-}
-
-/// A record that stays keeps no update back: `status` shows it for too long.
-fn forget(progress: &dyn Progress) {
-    for path in [RECORD, KEPT] {
-        if let Err(error) = remove(Path::new(path)) {
-            progress.warn(&format!("the record of an earlier update stays: {error:#}; remove it by hand"));
-        }
-    }
-}
-
-#[context("removing {}", path.display())]
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::process::Command;
-
-    use super::{Fate, Record, read_json, remove, write_whole};
-
-    fn read(path: &Path) -> Result<Option<Record>, String> {
-        read_json(path).map_err(|error| format!("{error:#}"))
-    }
-
-    #[test]
-    fn a_record_that_is_none_is_an_error_and_never_waited_for() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        assert_eq!(read(&path("nothing")), Ok(None));
-        let record = Record { fate: Fate::HeldBack, commit: "c".into(), version: None, reason: "r".into() };
-        write_whole(&path("good"), &serde_json::to_vec(&record).unwrap()).unwrap();
-        assert_eq!(read(&path("good")), Ok(Some(record)));
-        assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
-        std::os::unix::fs::symlink("good", path("link")).unwrap();
-        std::fs::write(path("bad"), "{").unwrap();
-        std::fs::write(path("large"), vec![b' '; 2 << 20]).unwrap();
-        for (name, reason) in [
-            ("fifo", "not a regular file"),
-            ("link", "symbolic links"),
-            ("bad", "no record of ours"),
-            ("large", "more than 1048576 bytes"),
-        ] {
-            let error = read(&path(name)).unwrap_err();
-            assert!(error.contains(reason) && error.contains(name), "{error}");
-        }
-        // What can't be removed is an error, which `forget` warns of and goes on.
-        std::fs::create_dir(path("directory")).unwrap();
-        remove(&path("directory")).unwrap_err();
     }
 }

@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{self, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
+use super::object::{Object, prefix};
+use super::problem::{ObjectError, Problem};
 use super::queue::{Queue, lock};
-use super::{Object, ObjectError, Problem};
 
 /// Index, type and inode number of an object that was found.
 type Found = (usize, FileType, u64);
@@ -70,11 +71,6 @@ impl<'a> Wanted<'a> {
         let name = path.get(slash + 1..).unwrap_or_default();
         Self { parent: &path[..slash], name, prefix: prefix(name), index }
     }
-}
-
-/// What a name begins with, as a number: equal for equal ones, and hardly ever for others.
-pub(in crate::deploy) fn prefix(name: &[u8]) -> u128 {
-    name.iter().take(16).fold(0, |prefix, byte| (prefix << 8) | u128::from(*byte))
 }
 
 /// Finds objects of one directory, sorted by the prefixes of their names.

@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Problem;
+use super::problem::Problem;
 
 /// The places of a list, each handed out once, until the end or the first error.
 pub(super) struct Queue {

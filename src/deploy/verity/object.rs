@@ -1,25 +1,23 @@
-//! The file objects of a commit: by name, from its directories alone, before anything is read; with digests, from the
-//! tree that the image is made of.
+//! The file objects of a commit: by name, before anything is read; with digests, from the tree that the image is made of,
+//! or from the image.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use ostree_seal_trust::digest::Digest;
 
-use super::verity::{Object, prefix};
 use crate::erofs::{self, Backing};
-use crate::repo::{Check, Checksum, Commit, Load, ObjectCache, ObjectInfo, ObjectKind, Source, Xattrs};
+use crate::repo::Checksum;
 use crate::tree::{Content, Tree};
 
-/// The names of all file objects of a commit, in no order. No file object is opened. The threads wait for the disk more
-/// than they compute.
-pub fn names_of(source: &Source, commit: &Commit, threads: NonZeroUsize) -> Result<Vec<Checksum>> {
-    let names = Names(Mutex::default());
-    source.load(commit, Load { threads, cache: &names, check: Check::None, progress: &mut () })?;
-    let names = names.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(names.into_keys().collect())
+/// A file object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object<'a> {
+    /// Path below the object directory: `xx/…62 digits….file`.
+    pub path: Cow<'a, [u8]>,
+    /// The fs-verity digest that the image expects. `None` before there is an image; then it may be a symlink, which
+    /// has no content and is passed over.
+    pub digest: Option<Digest>,
 }
 
 /// The objects of these names, digests unknown.
@@ -62,22 +60,9 @@ fn loose_path(name: &Checksum) -> Vec<u8> {
     format!("{}/{}.file", &hex[..2], &hex[2..]).into_bytes()
 }
 
-/// Writes down which objects a walk asks for, and says of each that it is an empty file, so that none is opened.
-struct Names(Mutex<HashMap<Checksum, u32>>);
-
-impl ObjectCache for Names {
-    fn find(&self, object: &Checksum) -> Option<u32> {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = u32::try_from(names.len()).ok()?;
-        Some(*names.entry(*object).or_insert(next))
-    }
-
-    fn info(&self, _: u32) -> Option<ObjectInfo> {
-        let xattrs = Xattrs::default();
-        Some(ObjectInfo { uid: 0, gid: 0, mode: 0o100644, xattrs, kind: ObjectKind::Empty })
-    }
-
-    fn add(&self, _: &Checksum, _: &ObjectInfo) {}
+/// What a name begins with, as a number: equal for equal ones, and hardly ever for others.
+pub(super) fn prefix(name: &[u8]) -> u128 {
+    name.iter().take(16).fold(0, |prefix, byte| (prefix << 8) | u128::from(*byte))
 }
 
 #[cfg(test)]

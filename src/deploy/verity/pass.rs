@@ -7,7 +7,6 @@
 //! before the first of it is written. Mixed, the reads would suffer from the writes, and the kernel (`blk-wbt`) then
 //! lets one write at a time pass, however many wait.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,16 +14,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostree_seal_root::check::verity::{self, EnableError, Enabled, MeasureError};
-use ostree_seal_trust::digest::Digest;
-use rustix::fs::{self, Advice, AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{self, Advice, Mode, OFlags};
 use rustix::io::Errno;
 
-mod order; // in which objects are taken
-mod queue; // and handed out to threads
-
-use super::place::is_damage;
-pub(super) use order::prefix;
-use queue::{Queue, lock};
+use super::object::Object;
+use super::order::inode_order;
+use super::problem::{ObjectError, Problem};
+use super::queue::{Queue, lock};
 
 /// Threads that wait for the disk at the same time. From 8 on the time stays the same, on disks with and without a latency:
 /// `tests/vm/bench-deploy`.
@@ -43,16 +39,6 @@ const READ_AHEAD_MAX: u64 = 4 << 20;
 const BUSY_LIMIT: Duration = Duration::from_secs(30);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A file object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Object<'a> {
-    /// Path below the object directory: `xx/…62 digits….file`.
-    pub path: Cow<'a, [u8]>,
-    /// The fs-verity digest that the image expects. `None` before there is an image; then it may be a symlink, which
-    /// has no content and is passed over.
-    pub digest: Option<Digest>,
-}
-
 /// How the pass is done.
 pub struct Pass<'a> {
     /// Threads.
@@ -69,52 +55,6 @@ pub struct SealedObjects {
     before: usize,
 }
 
-/// Why an object can't be part of a sealed deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectError {
-    /// Path below the object directory, if it is about one.
-    pub object: String,
-    /// What is wrong with it.
-    pub problem: Problem,
-}
-
-/// What is wrong with an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
-    /// There is no such file.
-    Missing,
-    /// It is not a regular file.
-    NotRegular,
-    /// Its content is not what the image was made from.
-    Digest {
-        /// The digest in the image.
-        expected: Digest,
-        /// The digest that the kernel measured.
-        found: Digest,
-    },
-    /// fs-verity could not be switched on.
-    Enable(EnableError),
-    /// The kernel gave no digest.
-    Measure(MeasureError),
-    /// It could not be opened or listed.
-    Open(Errno),
-    /// The file system did not write what was changed, of whichever object.
-    Flush(Errno),
-}
-
-/// How many objects have fs-verity, by what `statx` says of their names: nothing is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Coverage {
-    /// Objects with fs-verity.
-    pub with_verity: usize,
-    /// Objects without.
-    pub without: usize,
-    /// How many bytes those without have.
-    pub bytes_without: u64,
-    /// Objects that don't exist.
-    pub missing: usize,
-}
-
 /// Switches fs-verity on for each object that lacks it and measures all of them. The first problem ends the pass;
 /// what was done until then stays and is skipped by the next one. Returns after the file system has written all of it.
 pub fn seal_objects(
@@ -122,7 +62,7 @@ pub fn seal_objects(
     objects: &[Object<'_>],
     pass: &Pass<'_>,
 ) -> Result<SealedObjects, ObjectError> {
-    let order = order::inode_order(directory.as_fd(), objects, pass.queue_depth)?;
+    let order = inode_order(directory.as_fd(), objects, pass.queue_depth)?;
     let run = Run { directory: directory.as_fd(), objects, pass };
     let mut done = SealedObjects { enabled: 0, before: 0 };
     let mut rest = order.as_slice();
@@ -162,30 +102,6 @@ pub fn keep_sealed(
     Ok(SealedObjects { enabled: 0, before }.plus(seal_objects(directory, &lacking, pass)?))
 }
 
-/// Counts the objects with fs-verity. Errors other than a missing file are errors.
-pub fn coverage(directory: impl AsFd, objects: &[Object<'_>]) -> Result<Coverage, ObjectError> {
-    let mut coverage = Coverage::default();
-    for object in objects {
-        match fs::statx(&directory, &*object.path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::SIZE) {
-            Ok(stat) if stat.stx_attributes.contains(StatxAttributes::VERITY) => coverage.with_verity += 1,
-            Ok(stat) => {
-                coverage.without += 1;
-                coverage.bytes_without += stat.stx_size;
-            }
-            Err(Errno::NOENT) => coverage.missing += 1,
-            Err(errno) => return Err(ObjectError::new(&object.path, Problem::Open(errno))),
-        }
-    }
-    Ok(coverage)
-}
-
-impl Coverage {
-    /// How many objects there should be.
-    pub fn all(&self) -> usize {
-        self.with_verity + self.without + self.missing
-    }
-}
-
 impl SealedObjects {
     /// Objects that got fs-verity in this pass.
     pub fn enabled(&self) -> usize {
@@ -199,27 +115,6 @@ impl SealedObjects {
 
     fn plus(self, other: Self) -> Self {
         Self { enabled: self.enabled + other.enabled, before: self.before + other.before }
-    }
-}
-
-impl ObjectError {
-    pub(super) fn new(path: &[u8], problem: Problem) -> Self {
-        Self { object: String::from_utf8_lossy(path).into_owned(), problem }
-    }
-
-    /// Whether the objects are not what was signed, rather than the machine being in the way.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self.problem, Problem::Missing | Problem::NotRegular | Problem::Digest { .. })
-    }
-
-    /// Whether the object must be fetched again.
-    pub fn is_damage(&self) -> bool {
-        let of_disk = match self.problem {
-            Problem::Enable(EnableError::Os(errno)) => errno == Errno::IO,
-            Problem::Open(errno) => is_damage(errno),
-            _ => false,
-        };
-        of_disk || self.is_refusal()
     }
 }
 
@@ -342,62 +237,8 @@ fn enable_patiently(file: impl AsFd) -> Result<Enabled, Problem> {
     }
 }
 
-impl fmt::Display for ObjectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.problem {
-            Problem::Flush(_) => self.problem.fmt(f),
-            _ => write!(f, "object {}: {}", self.object, self.problem),
-        }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => write!(f, "the file does not exist"),
-            Self::NotRegular => write!(f, "not a regular file"),
-            Self::Digest { expected, found } => write!(
-                f,
-                "the image expects the fs-verity digest {expected}, the kernel measured {found}; the content is \
-                 damaged"
-            ),
-            Self::Enable(EnableError::Os(Errno::NOSPC)) => {
-                write!(f, "no space left to enable fs-verity; free some space and run the command again")
-            }
-            Self::Enable(EnableError::Os(Errno::IO)) => {
-                write!(f, "the disk could not read or write it (Input/output error): see the kernel's log")
-            }
-            Self::Enable(EnableError::Os(errno)) => write!(
-                f,
-                "the kernel could not enable fs-verity: {errno}; look into its log (`dmesg`) for a failing disk, then run \
-                 the command again: what is done already stays done"
-            ),
-            Self::Enable(EnableError::Busy) => write!(
-                f,
-                "some process holds the file open for writing; find it with `fuser` and run the command again"
-            ),
-            Self::Enable(error) => error.fmt(f),
-            Self::Measure(error) => error.fmt(f),
-            Self::Open(errno) if is_damage(*errno) => {
-                write!(f, "opening: {errno}; the disk fails, or its fs-verity is damaged")
-            }
-            Self::Open(errno) => write!(f, "opening: {errno}"),
-            Self::Flush(errno) => write!(
-                f,
-                "the file system did not write the objects' Merkle trees to the disk: {errno}; look into the kernel's log \
-                 (`dmesg`), then run the command again"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for ObjectError {}
-
 impl fmt::Debug for Pass<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pass").field("queue_depth", &self.queue_depth).finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

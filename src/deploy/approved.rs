@@ -7,34 +7,34 @@ use std::path::Path;
 use anyhow::Result;
 use ostree_seal_root::check::evidence;
 use ostree_seal_trust::check::approve;
-use ostree_seal_trust::claim::Claim;
+use ostree_seal_trust::claim::{Claim, ClaimError};
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::{Evidence, EvidenceKind};
 use ostree_seal_trust::names::CommitId;
 use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
 
-use super::place;
+use super::directory;
 use crate::convert::check_promise;
 use crate::repo::{Checksum, Commit, Source};
 
-/// Evidence that the check accepts for an image of one digest. Only [`Accepted::find`] makes one.
+/// Evidence that the check accepts for an image of one digest. Only [`Approved::find`] makes one.
 #[derive(Debug)]
-pub struct Signed {
+pub struct Approval {
     evidence: Evidence,
     claim: Claim,
 }
 
 /// All that the check accepts for one deployment, each for an image of its own digest, at least one.
 #[derive(Debug)]
-pub struct Accepted {
-    first: Signed,
-    others: Vec<Signed>,
+pub struct Approved {
+    first: Approval,
+    others: Vec<Approval>,
 }
 
 /// Where evidence is looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Places<'a> {
+pub struct EvidenceSources<'a> {
     /// The repository.
     pub source: &'a Source,
     /// The deployment's commit.
@@ -45,7 +45,7 @@ pub struct Places<'a> {
     pub note: Option<&'a [u8]>,
 }
 
-impl Signed {
+impl Approval {
     /// The note to be placed, if the evidence is one.
     pub fn note(&self) -> Option<&[u8]> {
         self.evidence.note.as_deref()
@@ -62,42 +62,43 @@ impl Signed {
     }
 }
 
-impl Accepted {
+impl Approved {
     /// Asks the check about each note. A commit that promises an image of another digest rules a note out. The first
     /// refusal is told if none is accepted.
-    pub fn find(places: Places<'_>, objects: impl AsFd, policy: &SealedPolicy) -> Result<Self> {
-        let commit = places.commit;
+    pub fn find(sources: EvidenceSources<'_>, objects: impl AsFd, policy: &SealedPolicy) -> Result<Self> {
+        let commit = sources.commit;
         let mut refusal = None;
-        let mut accepted = Vec::new();
-        for note in notes(places, policy)? {
+        let mut approvals = Vec::new();
+        for note in notes(sources, policy)? {
             let evidence = evidence::with_note(note, objects.as_fd(), CommitId(commit.checksum.0), policy)?;
-            match accept(evidence, commit, policy) {
-                Ok(signed) => accepted.push(signed),
+            match approval_of(evidence, commit, policy) {
+                Ok(approval) => approvals.push(approval),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        let mut accepted = accepted.into_iter();
-        match accepted.next() {
-            Some(first) => Ok(Self { first, others: accepted.collect() }),
+        let mut approvals = approvals.into_iter();
+        match approvals.next() {
+            Some(first) => Ok(Self { first, others: approvals.collect() }),
             None => Err(refusal.unwrap_or_else(|| Refusal::NoEvidence { accepted: Vec::new() }.into())),
         }
     }
 
-    /// The one that counts if the image turns out to be another.
-    pub fn first(&self) -> &Signed {
-        &self.first
+    /// What was signed for an image of this digest.
+    pub fn of(&self, digest: Digest) -> Option<&Approval> {
+        std::iter::once(&self.first).chain(&self.others).find(|approval| approval.digest() == digest)
     }
 
-    /// What was signed for an image of this digest.
-    pub fn of(&self, digest: Digest) -> Option<&Signed> {
-        std::iter::once(&self.first).chain(&self.others).find(|signed| signed.digest() == digest)
+    /// The same of an image that was made. If it is none that was signed, the refusal names the digest that is expected first.
+    pub fn require(&self, found: Digest) -> Result<&Approval, Refusal> {
+        let expected = self.first.digest();
+        self.of(found).ok_or_else(|| ClaimError::OtherDigest { expected, found }.into())
     }
 }
 
 /// The notes that may count: the one that was given, or those of the commit and, behind them, the one that is there
 /// already, since an earlier run may have been given it. Nothing in the list is evidence without a note.
-fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>>>> {
-    let Places { source, commit, deployment, note } = places;
+fn notes(sources: EvidenceSources<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>>>> {
+    let EvidenceSources { source, commit, deployment, note } = sources;
     if !policy.accepts(EvidenceKind::Note) {
         return Ok(vec![None]);
     }
@@ -109,7 +110,7 @@ fn notes(places: Places<'_>, policy: &SealedPolicy) -> Result<Vec<Option<Vec<u8>
         notes = source.notes(&parent)?;
     }
     let of_commit = notes.into_iter().map(String::into_bytes);
-    let all = of_commit.chain(place::existing_note(deployment)?);
+    let all = of_commit.chain(directory::existing_note(deployment)?);
     // Whoever writes detached metadata may have written the same note thousands of times.
     let mut seen = HashSet::new();
     let notes: Vec<_> = all.filter(|note| seen.insert(note.clone())).map(Some).collect();
@@ -124,8 +125,8 @@ fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     Ok(parent.map(|parent| Checksum(parent.0)))
 }
 
-fn accept(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Signed> {
+fn approval_of(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Approval> {
     let claim = approve(&evidence, policy)?;
     check_promise(commit, claim.digest)?;
-    Ok(Signed { evidence, claim })
+    Ok(Approval { evidence, claim })
 }

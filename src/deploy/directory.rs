@@ -1,6 +1,5 @@
-//! Puts image and note into a deployment's directory, so that a reader, or the next boot after a power cut, sees the
-//! old file or the new one and never a part: a temporary file in the same directory, fsync, fs-verity, rename, fsync
-//! of the directory.
+//! A deployment's directory: what lies there of ours, and image and note put there, so that a reader, or the next boot
+//! after a power cut, sees the old file or the new one and never a part (`atomic`, `output`).
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,7 +16,8 @@ use ostree_seal_trust::note::NOTE_MAX;
 use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::atomic::TEMPORARY_PREFIX;
+use super::request::Verity;
+use crate::atomic;
 use crate::merkle::FileHasher;
 use crate::sysroot::{Deployment, SysrootLock};
 
@@ -33,18 +33,10 @@ pub enum Placed {
     Written,
 }
 
-/// Whether the image gets fs-verity now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verity {
-    /// Now.
-    Now,
-    /// Later, on the device: this kernel or file system has none.
-    Deferred,
-}
-
 /// A deployment's directory, open and changeable.
 #[derive(Debug)]
-pub struct Directory {
+pub struct Directory<'a> {
+    path: &'a Path,
     fd: OwnedFd,
 }
 
@@ -53,11 +45,11 @@ pub struct Directory {
 pub fn change<T>(
     lock: &SysrootLock<'_>,
     deployment: &Deployment,
-    change: impl FnOnce(&Directory) -> Result<T>,
+    change: impl FnOnce(&Directory<'_>) -> Result<T>,
 ) -> Result<T> {
     let directory = Directory::open(&deployment.directory)?;
-    let change = |directory: &Directory| {
-        directory.remove_leftovers()?;
+    let change = |directory: &Directory<'_>| {
+        atomic::remove_leftovers(directory.path);
         change(directory)
     };
     if deployment.staged {
@@ -91,16 +83,34 @@ fn keeps_deployments_mutable() -> bool {
         .is_ok_and(|flags| flags.split([',', ' ', ':']).any(|flag| flag == "mutable-deployments"))
 }
 
-impl Directory {
+impl<'a> Directory<'a> {
     #[context("opening the deployment {}", path.display())]
-    fn open(path: &Path) -> Result<Self> {
+    fn open(path: &'a Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self { fd: fs::open(path, flags, Mode::empty())? })
+        Ok(Self { path, fd: fs::open(path, flags, Mode::empty())? })
+    }
+
+    /// The digest of the image, computed from its bytes, which the kernel checks on the way if it has fs-verity. `None` if
+    /// there is no regular file of that name, or one that can't be read to its end: it gets replaced.
+    #[context("reading the image {IMAGE_NAME}")]
+    pub fn image_digest(&self) -> Result<Option<Digest>> {
+        let Some(image) = open_image_in(self)? else { return Ok(None) };
+        match verity::measure(&image) {
+            Ok(_) | Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {}
+            // fs-verity of another kind than ours: to be replaced.
+            Err(MeasureError::OtherAlgorithm(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        match FileHasher::new().digest_reader(&image) {
+            Ok((digest, _)) => Ok(Some(digest)),
+            Err(error) if is_io_damage(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Keeps the image that is there, whose digest is this one, and sees to it that the kernel enforces it.
     #[context("keeping the image {IMAGE_NAME}")]
-    pub fn keep_image(&self, digest: Digest, verity: Verity) -> Result<Placed> {
+    pub fn keep_image(&self, digest: Digest, verity: Verity) -> Result<()> {
         if verity == Verity::Now {
             let image = open_image_in(self)?.context("it has just gone")?;
             verity::enable(&image)?;
@@ -109,7 +119,7 @@ impl Directory {
             // Not fsync, for btrfs: see `output.rs`.
             fs::syncfs(&image)?;
         }
-        Ok(Placed::Kept)
+        Ok(())
     }
 
     /// Writes the note, unless the same one is there.
@@ -139,52 +149,16 @@ impl Directory {
                 return Ok(Placed::Kept);
             }
         }
-        let temporary = format!("{TEMPORARY_PREFIX}{name}");
-        let result = self.write_temporary(&temporary, bytes).and_then(|()| {
-            fs::renameat(&self.fd, &temporary, &self.fd, name)?;
-            Ok(fs::fsync(&self.fd)?)
-        });
-        if result.is_err() {
-            // The first error is the one to report. What is left is removed by the next run, or with the deployment.
-            drop(self.remove(&temporary));
-        }
-        result.map(|()| Placed::Written)
-    }
-
-    fn write_temporary(&self, temporary: &str, bytes: &[u8]) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        let mut file = File::from(fs::openat(&self.fd, temporary, flags, mode)?);
-        fs::fchmod(&file, mode)?; // whatever the umask
-        file.write_all(bytes)?;
-        Ok(file.sync_all()?)
-    }
-
-    /// Removes what a killed run left under a temporary name.
-    #[context("removing what an earlier run left")]
-    fn remove_leftovers(&self) -> Result<()> {
-        for entry in fs::Dir::read_from(&self.fd)? {
-            let entry = entry?;
-            if entry.file_name().to_bytes().starts_with(TEMPORARY_PREFIX.as_bytes()) {
-                self.remove(entry.file_name())?;
-            }
-        }
-        Ok(())
+        atomic::replace(&self.path.join(name), 0o644, |file| file.write_all(bytes))?;
+        Ok(Placed::Written)
     }
 
     fn open_file(&self, name: &str) -> Result<Option<File>> {
         open_file(&self.fd, name)
     }
-
-    fn remove(&self, name: impl rustix::path::Arg + Copy) -> Result<()> {
-        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
 }
 
-impl AsFd for Directory {
+impl AsFd for Directory<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -216,24 +190,6 @@ fn open_image_in(directory: impl AsFd) -> Result<Option<File>> {
 /// Whether fs-verity is still to be switched on.
 pub fn is_deferred(deployment: &Path) -> bool {
     deployment.join(DEFERRED_NAME).exists()
-}
-
-/// The digest of the image in a deployment's directory, computed from its bytes, which the kernel checks on the way if it
-/// has fs-verity. `None` if there is no regular file of that name, or one that can't be read to its end: it gets replaced.
-#[context("reading the image {IMAGE_NAME}")]
-pub fn existing_digest(directory: impl AsFd) -> Result<Option<Digest>> {
-    let Some(image) = open_image_in(directory)? else { return Ok(None) };
-    match verity::measure(&image) {
-        Ok(_) | Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {}
-        // fs-verity of another kind than ours: to be replaced.
-        Err(MeasureError::OtherAlgorithm(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    match FileHasher::new().digest_reader(&image) {
-        Ok((digest, _)) => Ok(Some(digest)),
-        Err(error) if is_io_damage(&error) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Whether a file can't be opened or read since the disk has other bytes than were written. EINVAL is what opening says of

@@ -1,0 +1,336 @@
+//! The stages of the step, each of which takes what the ones before it returned:
+//!
+//! ```text
+//! policy ──> approved ──> listing ──> enforced ──> image ──> verified
+//! initrd's   evidence     the objects fs-verity    in its    by the
+//!            that counts  by name     on each      place     initramfs's check
+//! ```
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use fn_error_context::context;
+use ostree_seal_root::check::verity::EnableError;
+use ostree_seal_root::find::deployment::IMAGE_NAME;
+use ostree_seal_trust::claim::{Claim, ClaimError};
+use ostree_seal_trust::policy::SealedPolicy;
+use ostree_seal_trust::refusal::Refusal;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::approved::{Approval, Approved, EvidenceSources};
+use super::directory::{self, Placed};
+use super::image::{self, PlacedImage};
+use super::outcome::{Outcome, Sealed};
+use super::request::{Progress, Request, Step, Verity};
+use super::verity::object::{self, Object};
+use super::verity::{ObjectError, Pass, SealedObjects, keep_sealed, seal_objects};
+use super::{filesystem, preflight};
+use crate::initrd::bootable;
+use crate::initrd::policy::{self, Trust};
+use crate::refused::Refused;
+use crate::repo::{self, Check, Checksum, Commit, Load, MissingObject, NoCache, Source};
+use crate::sysroot::{Deployment, Sysroot, SysrootLock};
+use crate::tree::Tree;
+
+/// Makes a deployment bootable under its policy. A refusal is an error with [`Refused`], [`Refusal`] or a `BootError`
+/// in its chain.
+#[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
+pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
+    let bootable = bootable::of(lock.sysroot(), deployment);
+    let (policy, origin) = match policy::of_deployment(&deployment.directory, &bootable)? {
+        Trust::Sealed { policy, origin } => (policy, origin),
+        Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
+        Trust::Foreign => return Ok(Outcome::Foreign),
+    };
+    let run = Run { lock, deployment, request };
+    let stages = run.stages(&policy).map_err(|error| advise(refuse_incomplete(lock.sysroot(), error)))?;
+    let Stages { claim, image, note, objects } = stages;
+    Ok(Outcome::Sealed(Box::new(Sealed { origin, claim, image, note, objects })))
+}
+
+/// What one run is about.
+struct Run<'a> {
+    lock: &'a SysrootLock<'a>,
+    deployment: &'a Deployment,
+    request: &'a Request<'a>,
+}
+
+/// The deployment's commit in its repository.
+struct Subject {
+    /// Locked against a prune.
+    source: Source,
+    commit: Commit,
+    /// The repository's objects.
+    objects: OwnedFd,
+}
+
+/// The objects that are to have fs-verity.
+enum Listing<'a> {
+    /// Those that the deployment's image points at. The kernel enforces on it a digest that was signed.
+    Image { bytes: Vec<u8>, approval: &'a Approval },
+    /// Those of the commit, for which an image is still to be made.
+    Commit(Vec<Checksum>),
+    /// None now.
+    Deferred,
+}
+
+/// What the stages came to.
+struct Stages {
+    claim: Claim,
+    image: Placed,
+    note: Option<Placed>,
+    objects: Option<SealedObjects>,
+}
+
+impl Run<'_> {
+    fn stages(&self, policy: &SealedPolicy) -> Result<Stages> {
+        let subject = self.open()?;
+        let approved = self.approve(&subject, policy)?;
+        if self.request.fsck {
+            self.fsck(&subject)?;
+        }
+        let listing = self.list(&subject, &approved)?;
+        let objects = self.enforce(&subject, &listing)?;
+        let image = self.ensure(&subject, &listing, &approved)?;
+        let note = self.place_note(image.approval)?;
+        let claim = self.verify(image.approval, policy)?;
+        self.mark()?;
+        Ok(Stages { claim, image: image.placed, note, objects })
+    }
+
+    fn open(&self) -> Result<Subject> {
+        let repository = self.sysroot().repository();
+        let source = Source::open(&repository)?;
+        let commit = source.commit(&self.deployment.commit)?;
+        Ok(Subject { source, commit, objects: open_directory(&repository.join("objects"))? })
+    }
+
+    /// What was signed for the commit and what the policy accepts of it.
+    fn approve(&self, subject: &Subject, policy: &SealedPolicy) -> Result<Approved> {
+        let sources = EvidenceSources {
+            source: &subject.source,
+            commit: &subject.commit,
+            deployment: &self.deployment.directory,
+            note: self.request.note.as_deref(),
+        };
+        Approved::find(sources, &subject.objects, policy)
+    }
+
+    /// The objects of the image that is in its place already, or else those of the commit.
+    fn list<'s>(&self, subject: &Subject, approved: &'s Approved) -> Result<Listing<'s>> {
+        if self.request.verity == Verity::Deferred {
+            return Ok(Listing::Deferred);
+        }
+        filesystem::require_verity(open_directory(&self.sysroot().repository().join("tmp"))?, "../config")?;
+        match image::read_enforced(&self.deployment.directory, approved)? {
+            Some((bytes, approval)) => Ok(Listing::Image { bytes, approval }),
+            None => Ok(Listing::Commit(self.names(subject)?)),
+        }
+    }
+
+    /// Sees to it that each listed object has fs-verity. Where there is no image yet, this comes first, so that it is made of
+    /// digests that the kernel measures: content is read once, by the kernel, and what earlier conversions learned of objects
+    /// would spare next to nothing. Where there is one, an idle second run opens and measures, and writes nothing.
+    fn enforce(&self, subject: &Subject, listing: &Listing<'_>) -> Result<Option<SealedObjects>> {
+        let directory = &subject.objects;
+        match listing {
+            Listing::Image { bytes, .. } => {
+                let list =
+                    object::of_image(bytes).with_context(|| format!("reading the image {IMAGE_NAME}"))?;
+                self.pass(Step::Enable, &list, |list, pass| keep_sealed(directory, list, pass)).map(Some)
+            }
+            Listing::Commit(names) => {
+                let list = object::unmeasured(names);
+                self.pass(Step::Enable, &list, |list, pass| seal_objects(directory, list, pass)).map(Some)
+            }
+            Listing::Deferred => Ok(None),
+        }
+    }
+
+    /// Sees to it that an image that was signed is in its place.
+    fn ensure<'s>(
+        &self,
+        subject: &Subject,
+        listing: &Listing<'s>,
+        approved: &'s Approved,
+    ) -> Result<PlacedImage<'s>> {
+        if let Listing::Image { approval, .. } = listing {
+            return Ok(PlacedImage { approval, placed: Placed::Kept });
+        }
+        let tree = self.load(subject)?;
+        let image = image::ensure(self.lock, self.deployment, self.request, &tree, approved);
+        image.map_err(|error| match error.downcast_ref() {
+            // An object is damaged, which is found by reading all of them, or else the note is for something else.
+            Some(Refusal::Claim(ClaimError::OtherDigest { .. })) => self.fsck(subject).err().unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    /// Reads the commit, and sees to it that the objects are those that its tree names.
+    fn load(&self, subject: &Subject) -> Result<Tree> {
+        self.request.progress.begin(Step::Convert, 0);
+        let mut progress = Converted(self.request.progress);
+        let load = Load {
+            threads: self.request.threads,
+            cache: &NoCache,
+            check: Check::None,
+            progress: &mut progress,
+        };
+        let loaded = subject.source.load(&subject.commit, load);
+        self.request.progress.end();
+        let loaded = loaded?;
+        // An object that somebody has put there since; the kernel has measured all others.
+        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
+            let list = object::of_tree(&loaded.tree);
+            self.pass(Step::Measure, &list, |list, pass| keep_sealed(&subject.objects, list, pass))?;
+        }
+        Ok(loaded.tree)
+    }
+
+    /// Puts the note in its place, unless the same one is there.
+    fn place_note(&self, approval: &Approval) -> Result<Option<Placed>> {
+        let Some(note) = approval.note() else { return Ok(None) };
+        if directory::existing_note(&self.deployment.directory)?.as_deref() == Some(note) {
+            return Ok(Some(Placed::Kept));
+        }
+        directory::change(self.lock, self.deployment, |directory| directory.place_note(note)).map(Some)
+    }
+
+    /// What the initramfs's own check says of all that, as far as it can be asked already.
+    fn verify(&self, approval: &Approval, policy: &SealedPolicy) -> Result<Claim> {
+        if self.request.verity == Verity::Deferred {
+            return Ok(approval.claim().clone());
+        }
+        let target =
+            self.sysroot().target(self.deployment).context("the deployment lies outside its sysroot")?;
+        Ok(preflight::check(self.sysroot().physical(), &target, policy)?.claim().clone())
+    }
+
+    /// Marks a deployment whose fs-verity is deferred, and takes the mark from one that is done.
+    fn mark(&self) -> Result<()> {
+        let text = match self.request.verity {
+            Verity::Deferred => Some(DEFERRED_TEXT),
+            Verity::Now => None,
+        };
+        if text.is_none() && !directory::is_deferred(&self.deployment.directory) {
+            return directory::finish_killed_run(self.lock, self.deployment);
+        }
+        directory::change(self.lock, self.deployment, |directory| directory.set_deferred(text))
+    }
+
+    fn sysroot(&self) -> &Sysroot {
+        self.lock.sysroot()
+    }
+
+    /// The names of the commit's file objects. Those who list them wait for the disk more than they compute.
+    fn names(&self, subject: &Subject) -> Result<Vec<Checksum>> {
+        subject.source.list(&subject.commit, self.request.queue_depth)
+    }
+
+    #[context("comparing objects with their checksums")]
+    fn fsck(&self, subject: &Subject) -> Result<()> {
+        let names = self.names(subject)?;
+        self.request.progress.begin(Step::Fsck, names.len());
+        let object = || self.request.progress.object();
+        let damaged = repo::fsck_files(&self.sysroot().repository(), &names, object)?;
+        self.request.progress.end();
+        match damaged {
+            None => Ok(()),
+            Some((object, reason)) => Err(Refused(format!(
+                "object {object}.file is damaged: {reason}; {}",
+                self.sysroot().pull_again()
+            ))
+            .into()),
+        }
+    }
+
+    fn pass(
+        &self,
+        step: Step,
+        list: &[Object<'_>],
+        seal: impl FnOnce(&[Object<'_>], &Pass<'_>) -> Result<SealedObjects, ObjectError>,
+    ) -> Result<SealedObjects> {
+        let progress = self.request.progress;
+        progress.begin(step, list.len());
+        let pass = Pass { queue_depth: self.request.queue_depth, progress: &|| progress.object() };
+        let sealed = seal(list, &pass);
+        progress.end();
+        sealed.map_err(|error| {
+            let refused = error.is_refusal();
+            let sentence = match error.is_damage() {
+                true => format!("{error}; {}", self.sysroot().pull_again()),
+                false => return error.into(),
+            };
+            if refused { Refused(sentence).into() } else { anyhow::Error::msg(sentence) }
+        })
+    }
+}
+
+/// What conversion says about its objects, said by the deploy step.
+struct Converted<'a>(&'a dyn Progress);
+
+impl repo::Progress for Converted<'_> {
+    fn objects(&mut self, done: u64, known: u64) {
+        self.0.objects(done, known);
+    }
+}
+
+/// What the marker of a deferred deployment says to who finds it.
+const DEFERRED_TEXT: &str = "Image and note are in place, fs-verity is not enabled yet: on a kernel and a file system \
+                             that have it, run `ostree-seal deploy`.\n";
+
+#[context("opening {}", path.display())]
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Says what to do about a disk that is full, whichever step found it out.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    let is_full = |cause: &(dyn std::error::Error + 'static)| {
+        let of_std = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        of_std == Some(io::ErrorKind::StorageFull)
+            || cause.downcast_ref() == Some(&Errno::NOSPC)
+            || cause.downcast_ref() == Some(&EnableError::Os(Errno::NOSPC))
+    };
+    if error.chain().any(is_full) {
+        anyhow::anyhow!("{error:#}; free some space and run the command again")
+    } else {
+        error
+    }
+}
+
+/// A commit without one of its objects will not boot, however often it is tried.
+fn refuse_incomplete(sysroot: &Sysroot, error: anyhow::Error) -> anyhow::Error {
+    match error.chain().find_map(|cause| cause.downcast_ref::<MissingObject>()) {
+        Some(missing) => Refused(format!("{missing}; {}", sysroot.pull_again())).into(),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use ostree_seal_root::check::verity::EnableError;
+    use rustix::io::Errno;
+
+    use super::advise;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do_about_it() {
+        let full = [
+            anyhow::Error::new(Errno::NOSPC),
+            anyhow::Error::new(std::io::Error::from(Errno::NOSPC)),
+            anyhow::Error::new(EnableError::Os(Errno::NOSPC)).context("enabling fs-verity"),
+            Err::<(), _>(Errno::NOSPC).context("writing the image").unwrap_err(),
+        ];
+        for error in full {
+            let text = format!("{:#}", advise(error));
+            assert!(text.ends_with("; free some space and run the command again"), "{text}");
+        }
+        let text = format!("{:#}", advise(anyhow::Error::new(Errno::IO)));
+        assert!(!text.contains("free some space"), "{text}");
+    }
+}
