@@ -3,16 +3,16 @@
 # table says how long each part took.
 #
 # A test that can't run here prints a line `SKIP name: reason` and returns; it is counted as skipped, not as passed, and
-# the line is shown. With `vm`, which needs the network anyway, what other people's programs are compared with is made
-# first, and no such test may be skipped.
+# the line is shown. With `vm`, which needs the network anyway, what other people's programs are compared with is fetched
+# while the compiler works, and no such test may be skipped.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
 cd "$(dirname "$0")/../.."
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 fetching=
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+trap 'rm -rf "$work"; if [ -n "$fetching" ]; then kill "$fetching" 2>/dev/null; fi' EXIT
 log=$work/log
 : >"$work/table"
 
@@ -80,16 +80,25 @@ everyday() {
     step clippy cargo clippy --locked --workspace --all-targets -- -D warnings
     lint_shell
     step "tests, built" cargo test --quiet --locked --workspace --no-run
+    if [ -n "$fetching" ]; then step "waited for the network" fetched; fi
     cargo_tests
 }
 
-# Other people's programs and vectors.
-peers() {
-    step "oracle and vectors" oracle_and_vectors
+# Other people's programs, vectors, kernels and Debian roots: by a process of its own, whose log is shown.
+fetch() {
+    need_root "making Debian roots"
+    tests/tools/fetch.sh >"$work/fetch.log" 2>&1 &
+    fetching=$!
     export OSTREE_SEAL_REQUIRE_ORACLE=1
 }
 
-oracle_and_vectors() { tests/tools/oracle.sh && tests/tools/vectors.sh; }
+fetched() {
+    local status=0
+    wait "$fetching" || status=$?
+    fetching=
+    grep -v '^debconf' "$work/fetch.log" || true
+    return "$status"
+}
 
 # tests/vm/run.sh prints `ok`, `not ok` and `skip` lines, one a case.
 guests() { tests/vm/run.sh 2>&1 | tee "$log"; }
@@ -97,6 +106,8 @@ guests() { tests/vm/run.sh 2>&1 | tee "$log"; }
 vm() {
     local status=0 bad
     step "programs, built" "${MAKE:-make}" --no-print-directory build-vm
+    if [ -n "$fetching" ]; then step "waited for the network" fetched; fi
+    step "oldest Rust" tests/tools/oldest-rust.sh
     step packages tests/packages.sh
     say "== tests on real kernels"
     timed "real kernels" guests || status=$?
@@ -107,7 +118,7 @@ vm() {
     skipped=$((skipped + $(grep -c '^skip ' "$log" || true)))
 }
 
-case " $* " in *" vm "*) peers ;; esac
+case " $* " in *" vm "*) fetch ;; esac
 for part in "$@"; do
     case $part in
     everyday | vm) "$part" ;;
