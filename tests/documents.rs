@@ -290,3 +290,26 @@ fn troubleshooting_explains_each_refusal_and_each_line_of_doctor() {
         assert!(source.matches(&format!("\"{check}\"")).count() > 1, "doctor never says {check}");
     }
 }
+
+/// `journalctl -x` finds an entry by its id; the deployment that was found is ostree-prepare-root's message.
+#[test]
+fn the_journal_explains_each_kind_of_message() {
+    let source = read("src/boot/tell/journal.rs");
+    let kinds = source.lines().filter_map(|line| line.trim().strip_prefix("Self::")?.strip_suffix("\","));
+    let kinds: Vec<(&str, &str)> = kinds.filter_map(|line| line.split_once(" => \"")).collect();
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    let catalog = read("systemd/ostree-seal.catalog");
+    for (kind, id) in kinds.iter().filter(|(kind, _)| *kind != "Resolved") {
+        let entry = catalog.split_once(&format!("-- {id}\nSubject: "));
+        let (_, entry) = entry.unwrap_or_else(|| panic!("the catalogue has no entry for {kind}, {id}"));
+        assert!(
+            entry.starts_with(|c: char| c.is_uppercase()) && entry.contains("\nDefined-By: ostree-seal\n\n"),
+            "{kind}"
+        );
+    }
+    assert_eq!(catalog.lines().filter(|line| line.starts_with("-- ")).count(), kinds.len() - 1);
+    let fields = read("src/boot/tell/fields.rs") + &read("src/boot/run.rs");
+    for field in catalog.split('@').skip(1).step_by(2).filter(|field| field.starts_with("OSTREE_SEAL_")) {
+        assert!(fields.contains(field), "no message has the field {field}");
+    }
+}

@@ -40,6 +40,8 @@ put 755 lib/dracut/modules.d/50ostree-seal dracut/50ostree-seal/module-setup.sh
 put 644 lib/systemd/system systemd/*.service systemd/*.path
 put 644 lib/systemd/system/ostree-finalize-staged.service.d systemd/ostree-finalize-staged.service.d/*.conf
 put 644 lib/systemd/system-preset systemd/*.preset
+put 644 lib/systemd/catalog systemd/*.catalog
 put 755 share/initramfs-tools/hooks initramfs-tools/hooks/*
 put 755 share/initramfs-tools/scripts/local-bottom initramfs-tools/scripts/local-bottom/*
+put 755 share/initramfs-tools/scripts/panic initramfs-tools/scripts/panic/*
 put 644 lib/initcpio/install mkinitcpio/install/*
