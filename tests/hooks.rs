@@ -187,6 +187,36 @@ fn what_is_a_symlink_in_the_tree_is_a_file_in_the_initramfs() {
 }
 
 #[test]
+fn what_would_give_a_shell_gives_up_first() {
+    let units = [
+        ("dracut", ["emergency", "rescue", "dracut-emergency"].as_slice()),
+        ("mkinitcpio", &["emergency", "rescue"]),
+    ];
+    for (name, units) in units {
+        let scene = Scene::new();
+        scene.make(GENERATORS.iter().find(|generator| generator.name == name).unwrap());
+        for unit in units {
+            let path =
+                scene.initramfs().join(format!("etc/systemd/system/{unit}.service.d/ostree-seal.conf"));
+            let expected = "[Service]\nExecStartPre=-/usr/lib/ostree-seal/ostree-seal-root --give-up\n";
+            assert_eq!(fs::read_to_string(path).unwrap(), expected, "{name}: {unit}");
+        }
+    }
+    // initramfs-tools runs each of scripts/panic itself.
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("initramfs-tools/scripts/panic/ostree-seal");
+    let text = fs::read_to_string(script).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("program");
+    fs::write(&program, "#!/bin/sh\necho \"gave up: $1\"\n").unwrap();
+    Command::new("chmod").arg("755").arg(&program).status().unwrap();
+    let text = text.replace("/usr/lib/ostree-seal/ostree-seal-root", program.to_str().unwrap());
+    for (argument, said) in [("prereqs", ""), ("", "gave up: --give-up\n")] {
+        let output = Command::new("sh").args(["-c", &text, "panic", argument]).output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stdout).as_ref()), (Some(0), said));
+    }
+}
+
+#[test]
 fn no_key_takes_the_place_of_another() {
     for generator in &GENERATORS {
         let scene = Scene::new();

@@ -8,7 +8,7 @@ installkernel() {
     hostonly='' instmods loop
 }
 install() {
-    local from=/etc/ostree-seal kind place key conf
+    local from=/etc/ostree-seal kind place key conf unit
     [[ -e $dracutsysrootdir$from/policy.conf ]] || from=/usr/lib/ostree-seal
     put "$dracutsysrootdir$from/policy.conf" usr/lib/ostree-seal/policy.conf || give_up "there is no policy.conf in /etc/ostree-seal or /usr/lib/ostree-seal"
     for kind in trusted.d revoked.d; do
@@ -27,6 +27,12 @@ install() {
     inst_multiple /usr/lib/ostree-seal/ostree-seal-root "$systemdsystemunitdir/ostree-seal-root.service" || give_up "ostree-seal-root is not installed"
     $SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target ostree-seal-root.service || give_up "the unit could not be enabled"
     ln -sfn /dev/null "$initdir/etc/systemd/system/ostree-prepare-root.service"
+    # Whatever else fails in the initramfs: the policy's on-refusal comes before a shell.
+    for unit in emergency rescue dracut-emergency; do
+        mkdir -p "$initdir/etc/systemd/system/$unit.service.d"
+        printf '[Service]\nExecStartPre=-/usr/lib/ostree-seal/ostree-seal-root --give-up\n' >"$initdir/etc/systemd/system/$unit.service.d/ostree-seal.conf" ||
+            give_up "the drop-in of $unit.service could not be written"
+    done
 }
 # A file in the place of a symlink, which dracut's own functions would keep as one: `deploy` reads files, and follows no links.
 # The names of the two places differ in their beginnings, so that neither takes the other's place. What is no file is not opened.

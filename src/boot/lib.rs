@@ -10,6 +10,8 @@ pub mod layout; // /etc, /var, /usr and /sysroot on the new root
 pub mod mount; // EROFS and the overlay, unseen until the root is whole
 pub mod tell; // the journal, /run/ostree-booted, /run/ostree-seal/state.json
 
+pub mod end; // of a boot that has no root: nobody gets a shell
+
 pub mod error; // why there is no new root
 pub mod read; // a file, whole, up to a limit
 pub mod sys; // what needs unsafe code, which is nowhere else

@@ -1,5 +1,6 @@
 //! `ostree-seal-root`, the program in the initramfs: verifies the image of the deployment to boot and mounts it as the
-//! root file system. It takes no arguments, so that there is none to get wrong.
+//! root file system. It takes no arguments about what it checks, so that there is none to get wrong. `--give-up` checks and
+//! mounts nothing: initramfs images run it before they would give somebody a shell.
 
 #![no_main]
 
@@ -15,9 +16,19 @@ static MEMORY: GlobalDlmalloc = GlobalDlmalloc;
 ostree_seal_root::program!(run);
 
 fn run(arguments: usize) -> u8 {
-    if arguments > 0 {
-        eprintln!("ostree-seal-root: takes no arguments; what it does is in the initramfs's policy");
-        return 2;
+    let root = Path::new("/");
+    let code = match (arguments, std::env::args_os().nth(1)) {
+        (0, _) => ostree_seal_root::run::run(root),
+        (1, Some(argument)) if argument == "--give-up" => 3,
+        _ => {
+            eprintln!(
+                "ostree-seal-root: knows no argument but --give-up; what it does is in the initramfs's policy"
+            );
+            return 2;
+        }
+    };
+    if code != 0 {
+        ostree_seal_root::end::end(root);
     }
-    ostree_seal_root::run::run(Path::new("/"))
+    code
 }

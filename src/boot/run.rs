@@ -26,9 +26,6 @@ use crate::tell::journal::{Journal, MessageKind, one_line};
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::BootState;
 
-/// The policy's directory in the initramfs.
-const POLICY: &str = "usr/lib/ostree-seal";
-
 /// The most bytes of a `prepare-root.conf`, and of the kernel command line.
 const TEXT_MAX: usize = 1 << 20;
 
@@ -107,7 +104,7 @@ fn read_settings(root: &Path) -> Result<Settings, BootError> {
     let bytes = read_optional(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
     let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
     let target = cmdline::parse(&text)?;
-    let policy = check::policy::load(&root.join(POLICY)).map_err(BootError::unchecked)?;
+    let policy = check::policy::load(&root.join(check::policy::DIRECTORY)).map_err(BootError::unchecked)?;
     let mut files = Vec::new();
     for name in prepare_root_conf::PLACES {
         let path = root.join(name);

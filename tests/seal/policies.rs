@@ -5,7 +5,7 @@ use std::path::Path;
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy;
 use ostree_seal_trust::evidence::EvidenceKind;
-use ostree_seal_trust::policy::{ConfError, Policy, PolicyError, SkippedKeyReason};
+use ostree_seal_trust::policy::{ConfError, OnRefusal, Policy, PolicyError, SkippedKeyReason};
 use ostree_seal_trust::refusal::Refusal;
 
 use crate::fixture::{CONF, Key, Trust, other, release};
@@ -33,6 +33,24 @@ fn what_a_policy_leaves_out_is_the_stricter_choice() {
     let policy = Trust::new("[seal]\nmode = sealed\n", &[&release()], &[]).sealed();
     assert!(policy.accepts(EvidenceKind::Note) && !policy.accepts(EvidenceKind::Commit));
     assert_eq!((policy.threshold(), policy.minimum_index(), policy.product()), (1, 0, None));
+}
+
+#[test]
+fn a_refusal_halts_unless_the_policy_says_otherwise() {
+    let words = [
+        ("", OnRefusal::Halt),
+        ("on-refusal = halt", OnRefusal::Halt),
+        ("on-refusal = reboot", OnRefusal::Reboot),
+    ];
+    for (line, expected) in
+        words.into_iter().chain([("on-refusal=emergency # at the desk", OnRefusal::Emergency)])
+    {
+        for mode in ["sealed", "unsealed"] {
+            let conf = format!("[seal]\nmode = {mode}\n{line}\n");
+            let policy = Trust::new(&conf, &[&release()], &[]).load().unwrap();
+            assert_eq!(policy.on_refusal(), expected, "{conf}");
+        }
+    }
 }
 
 #[test]
@@ -93,6 +111,12 @@ fn refuses_policy_values_in_any_other_spelling() {
     let base = "[seal]\nmode = sealed\n";
     for value in ["", "all", "note,", "note commit", "note, note", "Note", "note; commit"] {
         assert_eq!(wrong(&format!("{base}accept = {value}\n")).1, ConfError::Accept(value.to_owned()));
+    }
+    for value in ["", "Halt", "poweroff", "shell", "halt, reboot", "emergency 1"] {
+        assert_eq!(
+            wrong(&format!("{base}on-refusal = {value}\n")).1,
+            ConfError::OnRefusal(value.trim().to_owned())
+        );
     }
     for value in ["", "two words", "example.com/\u{f6}s"] {
         assert!(matches!(wrong(&format!("{base}product = {value}\n")).1, ConfError::Product(_)));

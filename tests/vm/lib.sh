@@ -83,15 +83,21 @@ run_guest() {
 # With page-table isolation the kernel loads CR3 twice in each system call, and QEMU, which has no PCID, then forgets every
 # address that it has translated: that took half of a guest's time. Processors without Meltdown do without it, too. The other
 # mitigations, AppArmor and auditing cost an eighth, and nothing here is about them. With --foreground the guest stays in the
-# process group of its test, and ends with it. VM_MACHINE has other arguments about the machine.
+# process group of its test, and ends with it. VM_MACHINE has other arguments about the machine. What the command VM_KEYS prints is
+# typed at the console; of others, nobody sits there.
 boot_qemu() {
-    local kernel=$1 initramfs=$2 cmdline=$3 results=$4 console=$5 status=0
+    local kernel=$1 initramfs=$2 cmdline=$3 results=$4 console=$5 status=0 serial
     shift 5
     : >"$results.raw"
+    if [ -n "${VM_KEYS:-}" ]; then
+        serial=(-chardev "stdio,id=console,signal=off,logfile=$console" -serial chardev:console)
+    else
+        serial=(-serial "file:$console")
+    fi
     timeout --foreground --kill-after=5 "${VM_TIMEOUT:-300}" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
         -machine pc,accel=tcg -cpu 'Nehalem,-cx16,+rdrand' -m "${VM_MEMORY:-1024}" \
         -kernel "$kernel" -initrd "$initramfs" -append "${VM_MACHINE:-mitigations=off apparmor=0 audit=0} $cmdline" \
-        -serial "file:$console" -serial "file:$results.raw" "$@" </dev/null || status=$?
+        "${serial[@]}" -serial "file:$results.raw" "$@" < <("${VM_KEYS:-true}") >/dev/null || status=$?
     tr -d '\r' <"$results.raw" >"$results"
     rm -f "$results.raw"
     case $status in 124 | 137) say "the guest did not end within ${VM_TIMEOUT:-300} s" ;; esac

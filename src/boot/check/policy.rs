@@ -12,6 +12,9 @@ use rustix::io::Errno;
 use super::error::CheckError;
 use crate::read::{ReadError, read_file};
 
+/// Where it is in the initramfs.
+pub(crate) const DIRECTORY: &str = "usr/lib/ostree-seal";
+
 /// The policy in a directory with `policy.conf`, `trusted.d` and `revoked.d`, in the initramfs `/usr/lib/ostree-seal`.
 pub fn load(directory: &Path) -> Result<Policy, CheckError> {
     Ok(Policy::parse(&read(directory)?)?)

@@ -20,6 +20,19 @@ pub(super) struct Conf {
     pub(super) accept: Vec<EvidenceKind>,
     pub(super) threshold: usize,
     pub(super) minimum_index: u64,
+    pub(super) on_refusal: OnRefusal,
+}
+
+/// What becomes of a machine whose root was refused: `on-refusal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRefusal {
+    /// The message stays on the screen for a while, then the machine is powered off.
+    #[default]
+    Halt,
+    /// The machine starts again; with boot counting, that is the way back to an older deployment.
+    Reboot,
+    /// What the initramfs does: most give a root shell. For development only.
+    Emergency,
 }
 
 /// `mode`.
@@ -58,6 +71,8 @@ pub enum ConfError {
     Threshold(String),
     /// `minimum-index` is not a number in its one spelling.
     MinimumIndex(String),
+    /// `on-refusal` is none of its three words.
+    OnRefusal(String),
 }
 
 /// The values as they come, before the defaults.
@@ -68,6 +83,7 @@ struct Raw {
     accept: Option<Vec<EvidenceKind>>,
     threshold: Option<usize>,
     minimum_index: Option<u64>,
+    on_refusal: Option<OnRefusal>,
 }
 
 impl Conf {
@@ -85,6 +101,7 @@ impl Conf {
             accept: raw.accept.unwrap_or_else(|| vec![EvidenceKind::Note]),
             threshold: raw.threshold.unwrap_or(1),
             minimum_index: raw.minimum_index.unwrap_or(0),
+            on_refusal: raw.on_refusal.unwrap_or_default(),
         })
     }
 }
@@ -142,6 +159,7 @@ impl Raw {
                 let index = parse_index(value).ok_or_else(|| ConfError::MinimumIndex(wrong()))?;
                 once(key, &mut self.minimum_index, index)
             }
+            "on-refusal" => once(key, &mut self.on_refusal, value.parse()?),
             _ => Err(ConfError::UnknownKey(shortened(key))),
         }
     }
@@ -163,6 +181,29 @@ impl FromStr for Mode {
             "unsealed" => Ok(Self::Unsealed),
             _ => Err(ConfError::Mode(shortened(text))),
         }
+    }
+}
+
+impl FromStr for OnRefusal {
+    type Err = ConfError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "halt" => Ok(Self::Halt),
+            "reboot" => Ok(Self::Reboot),
+            "emergency" => Ok(Self::Emergency),
+            _ => Err(ConfError::OnRefusal(shortened(text))),
+        }
+    }
+}
+
+impl fmt::Display for OnRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Halt => "halt",
+            Self::Reboot => "reboot",
+            Self::Emergency => "emergency",
+        })
     }
 }
 
@@ -200,7 +241,7 @@ impl fmt::Display for ConfError {
             Self::UnknownKey(key) => {
                 write!(
                     f,
-                    "the key \"{key}\" is unknown; known are mode, product, accept, threshold, minimum-index"
+                    "the key \"{key}\" is unknown; known are mode, product, accept, threshold, minimum-index, on-refusal"
                 )
             }
             Self::RepeatedKey(key) => write!(f, "the key \"{key}\" is there twice"),
@@ -215,6 +256,9 @@ impl fmt::Display for ConfError {
             }
             Self::MinimumIndex(found) => {
                 write!(f, "minimum-index must be a decimal number below 2^64, found \"{found}\"")
+            }
+            Self::OnRefusal(found) => {
+                write!(f, "on-refusal must be halt, reboot or emergency, found \"{found}\"")
             }
         }
     }

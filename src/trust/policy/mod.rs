@@ -12,7 +12,7 @@ use crate::vkey::Vkey;
 use conf::{Conf, Mode};
 use keys::Keys;
 
-pub use conf::ConfError;
+pub use conf::{ConfError, OnRefusal};
 pub use files::{FILE_MAX, FILES_MAX, KeyFile, PolicyFiles};
 pub use keys::{SkippedKey, SkippedKeyReason};
 
@@ -41,6 +41,7 @@ pub struct SealedPolicy {
     trusted: Vec<Vkey>,
     revoked: Vec<Vkey>,
     skipped: Vec<SkippedKey>,
+    on_refusal: OnRefusal,
 }
 
 /// Why a policy can't be gone by.
@@ -77,6 +78,7 @@ pub enum PolicyError {
 #[derive(Debug, Clone)]
 pub struct Unsealed {
     path: String,
+    on_refusal: OnRefusal,
 }
 
 impl Policy {
@@ -89,7 +91,7 @@ impl Policy {
             error,
         })?;
         if conf.mode == Mode::Unsealed {
-            return Ok(Self::Unsealed(Unsealed { path: path.clone() }));
+            return Ok(Self::Unsealed(Unsealed { path: path.clone(), on_refusal: conf.on_refusal }));
         }
         let keys = Keys::sort_out(files).map_err(|file| PolicyError::RevocationNotUnderstood { file })?;
         let (threshold, usable) = (conf.threshold, keys.distinct());
@@ -110,7 +112,16 @@ impl Policy {
             trusted: keys.trusted,
             revoked: keys.revoked,
             skipped: keys.skipped,
+            on_refusal: conf.on_refusal,
         }))
+    }
+
+    /// What becomes of the machine when there is no root.
+    pub fn on_refusal(&self) -> OnRefusal {
+        match self {
+            Self::Sealed(policy) => policy.on_refusal,
+            Self::Unsealed(policy) => policy.on_refusal,
+        }
     }
 }
 

@@ -31,19 +31,22 @@ reset() {
 }
 
 write_policy() {
-    printf '[seal]\nmode = sealed\nproduct = example.com/small\nthreshold = 1\nminimum-index = 42\n' >$policy/policy.conf
+    printf '[seal]\nmode = sealed\nproduct = example.com/small\nthreshold = 1\nminimum-index = 42\non-refusal = emergency\n' >$policy/policy.conf
     for line in "$@"; do echo "$line" >>$policy/policy.conf; done
 }
 
-# attempt [COMMAND]: boots with $program; exit status in $status, what the program said in $said, what is left of it in $left, and what
+# attempt [COMMAND]: boots with $program, as the first process of a PID namespace: what powers the machine off ends just that, with
+# SIGINT (status 130). Nobody sits at the console, so nobody is waited for. Exit status in $status, what the program said in $said, what is left of it in $left, and what
 # COMMAND said in the new root (with a tmpfs on /tmp, and no other namespace sees any of it) in $seen.
 attempt() {
     COMMAND=${1:-:} PROGRAM=$program unshare -m sh -c '
         mount -t tmpfs run /run
         mount --bind /tmp/cmdline /proc/cmdline
         cat /proc/mounts >/tmp/before
-        $PROGRAM 2>/tmp/said
+        mount --bind /dev/null /dev/console
+        unshare -p -f $PROGRAM 2>/tmp/said
         echo $? >/tmp/status
+        umount /dev/console
         cat /proc/mounts | diff /tmp/before - >/tmp/left
         find /run -mindepth 1 >>/tmp/left
         eval "$COMMAND" >/tmp/seen 2>&1
@@ -52,10 +55,10 @@ attempt() {
     if grep -q TAMPERED /tmp/seen; then not_ok "no_tampered_byte_is_readable" "$seen"; fi
 }
 
-# refused NAME TEXT: one line with TEXT, exit status 3, and nothing mounted or left.
+# refused NAME TEXT [STATUS]: one line with TEXT, exit status 3, and nothing mounted or left.
 refused() {
     attempt
-    if [ "$status" != 3 ]; then
+    if [ "$status" != "${3:-3}" ]; then
         not_ok "$1" "exit status $status: $said"
     elif [ -n "$left" ]; then
         not_ok "$1" "left behind: $(echo "$left" | tr '\n' ' ')"
@@ -246,14 +249,16 @@ for argument in ostree.prepare-root.composefs=0 ostree.prepare-root.composefs=ma
 done
 
 # The policy.
+# Where it is not understood, nothing can say `on-refusal = emergency`: the machine is powered off.
+off=130
 rm $policy/policy.conf
-refused refuses_missing_policy "$policy/policy.conf"
+refused refuses_missing_policy "$policy/policy.conf" $off
 : >$policy/policy.conf
-refused refuses_empty_policy "found no mode"
+refused refuses_empty_policy "found no mode" $off
 echo "check = no" >>$policy/policy.conf
-refused refuses_policy_with_an_unknown_key "check"
+refused refuses_policy_with_an_unknown_key "check" $off
 rm $policy/trusted.d/*
-refused refuses_policy_without_keys "wants a signature of one key (threshold 1) and has 0 that count"
+refused refuses_policy_without_keys "wants a signature of one key (threshold 1) and has 0 that count" $off
 printf '[seal]\nmode = unsealed\n' >$policy/policy.conf
 boots an_unsealed_root_says_so "grep -c UNSEALED /run/motd.d/ostree-seal; grep -o '\"mode\":\"unsealed\"' /run/ostree-seal/state.json" '1
 "mode":"unsealed"'

@@ -13,6 +13,7 @@ initramfs_tools_root() {
     install_program "$tree"
     install -D -m 755 -t "$tree/usr/share/initramfs-tools/hooks" "$SOURCES"/initramfs-tools/hooks/*
     install -D -m 755 -t "$tree/usr/share/initramfs-tools/scripts/local-bottom" "$SOURCES"/initramfs-tools/scripts/local-bottom/*
+    install -D -m 755 -t "$tree/usr/share/initramfs-tools/scripts/panic" "$SOURCES"/initramfs-tools/scripts/panic/*
 }
 
 mkinitramfs() {
