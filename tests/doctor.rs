@@ -334,6 +334,11 @@ fn doctor_says_what_is_wrong_with_the_policy() {
     diagnosis.assert("policy-current", "problem", "policy.conf");
     diagnosis.lacks("objects");
 
+    patient.put_initramfs(&whole);
+    patient.examine().assert("shell", "fine", "gives nobody a shell: `on-refusal = halt`");
+    patient.put_initramfs(&with(policy, "[seal]\nmode = sealed\non-refusal = emergency\n"));
+    patient.examine().assert("shell", "warning", "a root shell in the initramfs");
+
     let other = PrivateKey::generate("example.com/old").unwrap().vkey().to_string() + "\n";
     let key = |directory: &str| format!("usr/lib/ostree-seal/{directory}/old.vkey");
     patient.put_initramfs(&with(&key("trusted.d"), &other));

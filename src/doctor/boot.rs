@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use ostree_seal_trust::policy::{KeyFile, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason};
+use ostree_seal_trust::policy::{
+    KeyFile, OnRefusal, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason,
+};
 
 use super::finding::Finding;
 use super::subject::Subject;
@@ -18,6 +20,7 @@ const STARTED: &str = "program-started";
 const POLICY: &str = "policy";
 const CURRENT: &str = "policy-current";
 const KEYS: &str = "keys";
+const SHELL: &str = "shell";
 const NEXT_BOOT: &str = "next-boot";
 
 /// Everything about the next boot.
@@ -92,7 +95,21 @@ fn policy_findings(policy: &SealedPolicy) -> Vec<Finding> {
         let fix = format!("in the OS build: {}, then make the initramfs again", key_fix(key));
         Finding::warning(KEYS, format!("{key}; it doesn't count"), fix)
     });
-    std::iter::once(Finding::fine(POLICY, sentence)).chain(skipped).collect()
+    [Finding::fine(POLICY, sentence), shell(policy.on_refusal())].into_iter().chain(skipped).collect()
+}
+
+/// What somebody at the console gets who has made the check fail.
+fn shell(on_refusal: OnRefusal) -> Finding {
+    match on_refusal {
+        OnRefusal::Halt | OnRefusal::Reboot => {
+            Finding::fine(SHELL, format!("a refusal gives nobody a shell: `on-refusal = {on_refusal}`"))
+        }
+        OnRefusal::Emergency => Finding::warning(
+            SHELL,
+            "a refusal may give a root shell in the initramfs, to anyone at the console: `on-refusal = emergency`",
+            "in the OS build: `on-refusal = halt` or `reboot` in policy.conf, then make the initramfs again",
+        ),
+    }
 }
 
 fn key_fix(key: &SkippedKey) -> String {

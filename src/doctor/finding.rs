@@ -32,7 +32,7 @@ pub struct Finding {
 }
 
 /// Every word that [`Finding::check`] can be; docs/troubleshooting.md explains each.
-pub const CHECKS: [&str; 21] = [
+pub const CHECKS: [&str; 22] = [
     "kernel",
     "kernel-version",
     "kernel-fs-verity",
@@ -46,6 +46,7 @@ pub const CHECKS: [&str; 21] = [
     "space",
     "next-boot",
     "policy",
+    "shell",
     "keys",
     "initramfs",
     "program",

@@ -119,7 +119,7 @@ impl Policy {
     /// What becomes of the machine when there is no root.
     pub fn on_refusal(&self) -> OnRefusal {
         match self {
-            Self::Sealed(policy) => policy.on_refusal,
+            Self::Sealed(policy) => policy.on_refusal(),
             Self::Unsealed(policy) => policy.on_refusal,
         }
     }
@@ -164,6 +164,11 @@ impl SealedPolicy {
     /// The keys that never count.
     pub fn revoked(&self) -> &[Vkey] {
         &self.revoked
+    }
+
+    /// What becomes of the machine when there is no root.
+    pub fn on_refusal(&self) -> OnRefusal {
+        self.on_refusal
     }
 
     /// The key files that don't count, each with the reason, for the journal.
