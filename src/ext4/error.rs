@@ -49,6 +49,16 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The file that it is about.
+    pub fn inode(&self) -> Option<u32> {
+        match self {
+            Self::File { inode, .. } => Some(*inode),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

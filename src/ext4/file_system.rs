@@ -21,6 +21,8 @@ pub struct FileSystem<'f> {
 
 /// Inode number of the root directory.
 pub const ROOT: u32 = EXT4_ROOT_INO;
+/// How much of a file is copied in one go.
+const COPY: usize = 1 << 20;
 /// The most bytes of a symlink's target.
 const TARGET_MAX: u64 = 4095;
 
@@ -91,6 +93,23 @@ impl<'f> FileSystem<'f> {
         extents::read_blocks(&self.disk, &extents, 0, &mut content)?;
         content.truncate(len);
         Ok(content)
+    }
+
+    /// Copies the content of a regular file, piece by piece.
+    pub fn copy(&self, inode: &Inode, to: &mut dyn std::io::Write) -> Result<()> {
+        let extents = self.extents(inode)?;
+        let (mut left, mut at) = (inode.size(), 0);
+        let mut buffer = vec![0; COPY];
+        while left > 0 {
+            let len = usize::try_from(left).unwrap_or(COPY).min(COPY);
+            let blocks = &mut buffer[..len.next_multiple_of(BLOCK_LEN)];
+            extents::read_blocks(&self.disk, &extents, at, blocks)?;
+            to.write_all(&blocks[..len])
+                .map_err(|error| Error::Io("copying a file out of the image", error))?;
+            left -= len as u64;
+            at += (blocks.len() / BLOCK_LEN) as u64;
+        }
+        Ok(())
     }
 
     /// Where a symbolic link leads.

@@ -1,0 +1,261 @@
+//! Switching on fs-verity: a plan of every block first, then the bytes. Whoever is interrupted leaves a file system that says
+//! so, and that `e2fsck` repairs: trees are on the disk before an inode points at them.
+
+use super::append::{Appended, append};
+use super::disk::Disk;
+use super::error::{Error, Result};
+use super::examine::{Examined, Findings, Verity};
+use super::file_system::FileSystem;
+use super::format::{BLOCK, BLOCK_LEN};
+use super::free::{Free, Run, bitmap, mark};
+use super::inode::Inode;
+use super::metadata::{self, Spool, Stored};
+
+/// How much is written in one go.
+const WRITE: usize = 1 << 20;
+
+/// What will be written.
+#[derive(Debug)]
+pub struct Plan<'s, 'f> {
+    system: &'s mut FileSystem<'f>,
+    spool: Spool,
+    files: Vec<Planned>,
+    blocks: u64,
+}
+
+/// A file that gets fs-verity.
+#[derive(Debug)]
+struct Planned {
+    inode: u32,
+    size: u64,
+    stored: Stored,
+    stray: Option<u64>,
+    /// Where its metadata go.
+    runs: Vec<Run>,
+    /// Blocks for new nodes of its extent tree.
+    nodes: Vec<u64>,
+}
+
+impl Planned {
+    fn first_block(&self) -> Result<u32> {
+        let end = metadata::first_block(self.size) + metadata::blocks(self.size);
+        let first = u32::try_from(metadata::first_block(self.size)).ok();
+        first.filter(|_| end < u64::from(u32::MAX)).ok_or(Error::File {
+            inode: self.inode,
+            what: "is too large for fs-verity's metadata behind it",
+            way_out: "leave it out",
+        })
+    }
+}
+
+impl<'s, 'f> Plan<'s, 'f> {
+    /// Finds a place for everything, or says why there is none. Files that have fs-verity already are left as they are.
+    pub fn new(system: &'s mut FileSystem<'f>, findings: Findings) -> Result<Self> {
+        system.geometry.require_clean()?;
+        let mut free = Free::read(&system.disk, &system.geometry, &system.groups)?;
+        let wanted = |file: &&Examined| file.verity == Verity::Off;
+        for file in findings.files.iter().filter(wanted) {
+            refuse_free_blocks(system, &free, file.inode)?;
+        }
+        let needed: u64 = findings.files.iter().filter(wanted).map(|file| metadata::blocks(file.size)).sum();
+        let no_space = Error::NoSpace { needed: needed * BLOCK, free: free.blocks() * BLOCK };
+        let before = free.blocks();
+        let mut files = Vec::new();
+        for file in findings.files {
+            let Some(stored) = file.stored else { continue };
+            match plan(system, &mut free, &file, stored)? {
+                Some(planned) => files.push(planned),
+                None => return Err(no_space),
+            }
+        }
+        Ok(Self { system, spool: findings.spool, files, blocks: before - free.blocks() })
+    }
+
+    /// How many files get fs-verity.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// How many bytes more will be in use.
+    pub fn bytes(&self) -> u64 {
+        self.blocks * BLOCK
+    }
+
+    /// Writes all of it. Does nothing where there is nothing to do.
+    pub fn write(mut self) -> Result<()> {
+        if self.files.is_empty() && self.system.has_verity() {
+            return Ok(());
+        }
+        let disk = self.system.disk;
+        let unclean = self.system.geometry.clone().marked_clean(false).with_verity(0);
+        unclean.write(&disk)?;
+        disk.sync()?;
+        self.write_trees()?;
+        disk.sync()?;
+        self.write_bitmaps()?;
+        for file in &self.files {
+            self.write_inode(file)?;
+        }
+        let done = unclean.with_verity(self.blocks);
+        done.write(&disk)?;
+        disk.sync()?;
+        let done = done.marked_clean(true);
+        done.write(&disk)?;
+        disk.sync()?;
+        self.system.geometry = done;
+        Ok(())
+    }
+
+    /// Into blocks that are free. What lay behind the end of a file in its last block becomes zeros.
+    fn write_trees(&mut self) -> Result<()> {
+        let mut out = Writer { disk: &self.system.disk, at: 0, bytes: Vec::with_capacity(WRITE) };
+        for file in &self.files {
+            let bytes = self.spool.metadata(file.size, file.stored)?;
+            let mut rest = bytes.as_slice();
+            for run in &file.runs {
+                let (piece, next) = rest.split_at(usize::try_from(run.len * BLOCK).unwrap_or(rest.len()));
+                out.write(run.start, piece)?;
+                rest = next;
+            }
+            if let Some(block) = file.stray {
+                let tail = file.size % BLOCK;
+                let zeros = vec![0; BLOCK_LEN - usize::try_from(tail).unwrap_or(0)];
+                self.system.disk.write(block * BLOCK + tail, &zeros)?;
+            }
+        }
+        out.flush()
+    }
+
+    /// One write for each group that something was taken of.
+    fn write_bitmaps(&mut self) -> Result<()> {
+        let (disk, geometry) = (&self.system.disk, &self.system.geometry);
+        let metadata = self.system.groups.metadata(geometry);
+        let all = self.files.iter().flat_map(|file| {
+            let node = |start: &u64| Run { start: *start, len: 1 };
+            file.runs.iter().copied().chain(file.nodes.iter().map(node))
+        });
+        let taken = split_at_groups(all, geometry.blocks_per_group);
+        let mut rest = taken.as_slice();
+        while let Some(first) = rest.first() {
+            let group = u32::try_from(first.start / geometry.blocks_per_group).unwrap_or(u32::MAX);
+            let (start, len) = geometry.group_range(group);
+            let mut bits = bitmap(disk, geometry, &self.system.groups, (group, &metadata))?;
+            let mut used = 0;
+            let count = rest.partition_point(|run| run.start < start + len);
+            for run in &rest[..count] {
+                if mark(&mut bits, run.start - start, run.len) > 0 {
+                    return Err(Error::damaged("a block was taken twice"));
+                }
+                used += u32::try_from(run.len).unwrap_or(u32::MAX);
+            }
+            rest = &rest[count..];
+            self.system.groups.write_bitmap((disk, geometry), group, (&bits, used))?;
+        }
+        Ok(())
+    }
+
+    /// The inode last: extent and flag come with one write, except where the extent is in a node of its own.
+    fn write_inode(&self, file: &Planned) -> Result<()> {
+        let (disk, geometry) = (&self.system.disk, &self.system.geometry);
+        let mut inode = self.system.inode(file.inode)?;
+        let mut nodes = file.nodes.iter().copied();
+        let appended = extend(self.system, &inode, file, &mut || {
+            nodes.next().ok_or_else(|| Error::damaged("the image has changed meanwhile"))
+        })?;
+        for (block, bytes) in &appended.nodes {
+            disk.write(block * BLOCK, bytes)?;
+        }
+        inode.enable_verity(appended.root, metadata::blocks(file.size) + file.nodes.len() as u64)?;
+        inode.write(disk, geometry)
+    }
+}
+
+/// Finds a place for a file's metadata, unless there is too little room.
+fn plan(
+    system: &FileSystem<'_>,
+    free: &mut Free,
+    file: &Examined,
+    stored: Stored,
+) -> Result<Option<Planned>> {
+    let Some(runs) = free.take(metadata::blocks(file.size)) else { return Ok(None) };
+    let Examined { inode, size, stray, .. } = *file;
+    let mut planned = Planned { inode, size, stored, stray, runs, nodes: Vec::new() };
+    let mut nodes = Vec::new();
+    let mut is_full = false;
+    let appended = extend(system, &system.inode(inode)?, &planned, &mut || match free.take(1).as_deref() {
+        Some([run]) => {
+            nodes.push(run.start);
+            Ok(run.start)
+        }
+        _ => {
+            is_full = true;
+            Err(Error::NoSpace { needed: 0, free: 0 })
+        }
+    });
+    if is_full {
+        return Ok(None);
+    }
+    appended?;
+    planned.nodes = nodes;
+    Ok(Some(planned))
+}
+
+fn extend(
+    system: &FileSystem<'_>,
+    inode: &Inode,
+    file: &Planned,
+    allocate: &mut dyn FnMut() -> Result<u64>,
+) -> Result<Appended> {
+    append((&system.disk, &system.geometry), inode, (file.first_block()?, &file.runs), allocate)
+}
+
+/// Runs in their order; one that goes on in the next group, in parts that don't: bitmaps are those of groups.
+fn split_at_groups(runs: impl Iterator<Item = Run>, blocks_per_group: u64) -> Vec<Run> {
+    let mut parts = Vec::new();
+    for mut rest in runs {
+        while rest.len > 0 {
+            let len = rest.len.min(blocks_per_group - rest.start % blocks_per_group);
+            parts.push(Run { start: rest.start, len });
+            rest = Run { start: rest.start + len, len: rest.len - len };
+        }
+    }
+    parts.sort_unstable();
+    parts
+}
+
+/// Blocks of a file that are marked as free would be overwritten.
+fn refuse_free_blocks(system: &FileSystem<'_>, free: &Free, inode: u32) -> Result<()> {
+    let extents = system.extents(&system.inode(inode)?)?;
+    match extents.iter().find(|extent| free.touches(extent.physical, extent.len.into())) {
+        None => Ok(()),
+        Some(_) => Err(Error::damaged(format_args!("inode {inode} has blocks that are marked as free"))),
+    }
+}
+
+/// Writes blocks, those that lie side by side together.
+struct Writer<'a> {
+    disk: &'a Disk<'a>,
+    /// The block that `bytes` begin at.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, block: u64, bytes: &[u8]) -> Result<()> {
+        let end = self.at + self.bytes.len() as u64 / BLOCK;
+        if block != end || self.bytes.len() + bytes.len() > WRITE {
+            self.flush()?;
+            self.at = block;
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.bytes.is_empty() {
+            self.disk.write(self.at * BLOCK, &self.bytes)?;
+            self.bytes.clear();
+        }
+        Ok(())
+    }
+}
