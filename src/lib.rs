@@ -24,6 +24,8 @@ pub mod sysroot; // deployments: which there are, what runs, the lock // what th
 
 pub mod deploy; // make a deployment bootable under its policy, or refuse it
 
+pub mod offline; // a system in an image that nobody has mounted
+
 pub mod doctor; // what stands between a system and its next sealed boot
 pub mod status; // what the next boot will make of each deployment
 

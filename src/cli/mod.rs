@@ -26,6 +26,7 @@ mod progress; // bars on stderr
 mod sign; // sign
 mod status; // status
 mod verify; // verify
+mod verity; // verity
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
@@ -48,6 +49,7 @@ enum Command {
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
     Verify(verify::VerifyArgs),
+    Verity(verity::VerityArgs),
     Status(status::StatusArgs),
     Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
@@ -78,6 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Verity(args) => verity::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),

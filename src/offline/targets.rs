@@ -1,0 +1,262 @@
+//! The files that need fs-verity: the objects that each deployment's image names, the image itself, and what else is asked
+//! for. Each has the digests that the image was made for.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use anyhow::{Context as _, Result, bail};
+use glob::Pattern;
+use ostree_seal_root::find::deployment::{IMAGE_NAME, OBJECTS};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::evidence::NOTE_FILE;
+use ostree_seal_trust::note::{NOTE_MAX, Note};
+
+use crate::erofs;
+use crate::ext4::FileSystem;
+use crate::ext4::file_system::ROOT;
+use crate::ext4::inode::{Inode, Kind};
+use crate::refused::Refused;
+
+/// The most bytes of a composefs image: several times what the largest systems have.
+const IMAGE_MAX: u64 = 1 << 30;
+/// The most directories that `--also` goes through.
+const DIRECTORIES_MAX: usize = 1 << 22;
+
+/// A deployment in an image.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// Path below the system's root: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
+    pub path: String,
+    /// Its directory.
+    pub inode: u32,
+    /// The inode of its composefs image, if it has one.
+    pub image: Option<u32>,
+    /// The inodes of the objects that its image names.
+    pub objects: BTreeSet<u32>,
+}
+
+/// A file that needs fs-verity.
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    /// Its path in the file system; one of them, if it has several.
+    pub path: String,
+    /// The digests that it must have, and what says so.
+    pub expected: Vec<(Digest, String)>,
+}
+
+/// What was found in an image.
+#[derive(Debug, Default)]
+pub struct Targets {
+    /// The inode of the system's root directory.
+    pub root: u32,
+    /// All deployments, by their paths.
+    pub deployments: Vec<Deployment>,
+    /// The files, by their inode numbers.
+    pub files: BTreeMap<u32, Target>,
+}
+
+/// Finds the files that need fs-verity, below the directory `sysroot` of the file system; and those whose path matches.
+pub fn find(system: &FileSystem<'_>, sysroot: &str, also: &[Pattern]) -> Result<Targets> {
+    let root = directory(system, ROOT, sysroot)?
+        .with_context(|| format!("there is no directory {sysroot:?} in the image"))?;
+    let Some(objects) = directory(system, root.number(), OBJECTS)? else {
+        bail!(
+            "there is no {OBJECTS} in the ext4 file system below {sysroot:?}; choose the partition with --partition, the \
+             directory with --sysroot"
+        );
+    };
+    let mut search = Search {
+        system,
+        prefix: prefix(sysroot),
+        objects: Objects { system, root: objects, known: HashMap::new() },
+        found: Targets { root: root.number(), ..Targets::default() },
+    };
+    for (path, inode) in deployments(system, &root)? {
+        search.deployment(path, &inode)?;
+    }
+    if search.found.files.is_empty() && also.is_empty() {
+        bail!(
+            "no deployment in the image has an {IMAGE_NAME}; run `ostree-seal deploy --sysroot=DIR --defer-verity` on the \
+             directory that the image is made of, then make the image again"
+        );
+    }
+    if !also.is_empty() {
+        search.also(&root, also)?;
+    }
+    Ok(search.found)
+}
+
+/// Whether a file system holds a repository below the directory `sysroot`.
+pub fn has_repository(system: &FileSystem<'_>, sysroot: &str) -> Result<bool> {
+    let Some(root) = directory(system, ROOT, sysroot)? else { return Ok(false) };
+    Ok(directory(system, root.number(), OBJECTS)?.is_some())
+}
+
+/// What stands before the paths of a system that isn't at the root.
+fn prefix(sysroot: &str) -> String {
+    let trimmed = sysroot.trim_matches('/');
+    if trimmed.is_empty() { String::new() } else { format!("/{trimmed}") }
+}
+
+fn directory(system: &FileSystem<'_>, from: u32, path: &str) -> Result<Option<Inode>> {
+    let found = system.lookup_from(from, path.as_bytes())?;
+    Ok(found.filter(|inode| inode.kind() == Kind::Directory))
+}
+
+/// The directories `ostree/deploy/*/deploy/*`.
+fn deployments(system: &FileSystem<'_>, root: &Inode) -> Result<Vec<(String, Inode)>> {
+    let mut found = Vec::new();
+    let Some(stateroots) = directory(system, root.number(), "ostree/deploy")? else { return Ok(found) };
+    for stateroot in system.entries(&stateroots)? {
+        let Ok(name) = String::from_utf8(stateroot.name) else { continue };
+        if system.inode(stateroot.inode)?.kind() != Kind::Directory {
+            continue;
+        }
+        let Some(deploy) = directory(system, stateroot.inode, "deploy")? else { continue };
+        for entry in system.entries(&deploy)? {
+            let inode = system.inode(entry.inode)?;
+            if let (Kind::Directory, Ok(serial)) = (inode.kind(), String::from_utf8(entry.name)) {
+                found.push((format!("ostree/deploy/{name}/deploy/{serial}"), inode));
+            }
+        }
+    }
+    Ok(found)
+}
+
+struct Search<'a> {
+    system: &'a FileSystem<'a>,
+    prefix: String,
+    objects: Objects<'a>,
+    found: Targets,
+}
+
+impl Search<'_> {
+    fn deployment(&mut self, path: String, directory: &Inode) -> Result<()> {
+        let image = self.system.lookup_from(directory.number(), IMAGE_NAME.as_bytes())?;
+        let image = image.filter(|inode| inode.kind() == Kind::File);
+        let mut deployment = Deployment {
+            path,
+            inode: directory.number(),
+            image: image.as_ref().map(Inode::number),
+            objects: BTreeSet::new(),
+        };
+        if let Some(image) = image {
+            let name = format!("{}/{}/{IMAGE_NAME}", self.prefix, deployment.path);
+            self.image(&image, &name, &mut deployment)
+                .with_context(|| format!("reading {name} in the image"))?;
+            self.note(directory, image.number())?;
+        }
+        self.found.deployments.push(deployment);
+        Ok(())
+    }
+
+    fn image(&mut self, image: &Inode, name: &str, deployment: &mut Deployment) -> Result<()> {
+        self.target(image.number(), name.to_owned(), None);
+        let bytes = self.system.read(image, IMAGE_MAX)?;
+        let mut backings = erofs::backings(&bytes)?;
+        backings.sort_unstable();
+        backings.dedup();
+        for backing in backings {
+            let object = String::from_utf8_lossy(backing.payload).into_owned();
+            let Some(inode) = self.objects.find(backing.payload)? else {
+                return Err(Refused(format!(
+                    "the object {object} is missing from the image, expected in {}/{OBJECTS}, so the deployment can't boot; \
+                     make the image again from a repository that `ostree fsck` finds complete",
+                    self.prefix
+                ))
+                .into());
+            };
+            let expected = backing.digest.map(|digest| (digest, name.to_owned()));
+            self.target(inode, format!("{}/{OBJECTS}/{object}", self.prefix), expected);
+            deployment.objects.insert(inode);
+        }
+        Ok(())
+    }
+
+    /// What the note in a deployment says of its image. One that makes no sense says nothing here; the check refuses it.
+    fn note(&mut self, directory: &Inode, image: u32) -> Result<()> {
+        let Some(note) = self.system.lookup_from(directory.number(), NOTE_FILE.as_bytes())? else {
+            return Ok(());
+        };
+        if note.kind() != Kind::File || note.size() > NOTE_MAX as u64 {
+            return Ok(());
+        }
+        let bytes = self.system.read(&note, NOTE_MAX as u64)?;
+        if let Ok(note) = Note::parse(&bytes) {
+            let target = self.found.files.entry(image).or_default();
+            target.expected.push((note.statement.image, format!("the note {NOTE_FILE} beside it")));
+        }
+        Ok(())
+    }
+
+    fn target(&mut self, inode: u32, path: String, expected: Option<(Digest, String)>) {
+        let target = self.found.files.entry(inode).or_default();
+        if target.path.is_empty() {
+            target.path = path;
+        }
+        if let Some(expected) =
+            expected.filter(|(digest, _)| target.expected.iter().all(|(known, _)| known != digest))
+        {
+            target.expected.push(expected);
+        }
+    }
+
+    /// Regular files whose path below the system's root matches.
+    fn also(&mut self, root: &Inode, patterns: &[Pattern]) -> Result<()> {
+        let mut seen = BTreeSet::from([root.number()]);
+        let mut directories = vec![(String::new(), root.clone())];
+        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+        let mut used = vec![false; patterns.len()];
+        while let Some((path, directory)) = directories.pop() {
+            for entry in self.system.entries(&directory)? {
+                let path = format!("{path}/{}", String::from_utf8_lossy(&entry.name));
+                let inode = self.system.inode(entry.inode)?;
+                match inode.kind() {
+                    Kind::Directory if seen.insert(entry.inode) => directories.push((path, inode)),
+                    Kind::File => {
+                        for (pattern, used) in patterns.iter().zip(&mut used) {
+                            if pattern.matches_with(&path, options) {
+                                *used = true;
+                                self.target(entry.inode, format!("{}{path}", self.prefix), None);
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+                if seen.len() > DIRECTORIES_MAX {
+                    bail!("the image has more than {DIRECTORIES_MAX} directories");
+                }
+            }
+        }
+        match patterns.iter().zip(used).find(|(_, used)| !used) {
+            Some((pattern, _)) => {
+                bail!("no file in the image matches --also={pattern}; patterns begin with `/`")
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The repository's objects. Each directory is read once.
+struct Objects<'a> {
+    system: &'a FileSystem<'a>,
+    root: Inode,
+    known: HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>,
+}
+
+impl Objects<'_> {
+    /// The inode of an object, by its path below the objects.
+    fn find(&mut self, path: &[u8]) -> Result<Option<u32>> {
+        let at = path.iter().rposition(|byte| *byte == b'/');
+        let (parent, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        if !self.known.contains_key(parent) {
+            let directory = self.system.lookup_from(self.root.number(), parent)?;
+            let entries = match directory.filter(|inode| inode.kind() == Kind::Directory) {
+                Some(directory) => self.system.entries(&directory)?,
+                None => Vec::new(),
+            };
+            let names = entries.into_iter().map(|entry| (entry.name, entry.inode)).collect();
+            self.known.insert(parent.to_vec(), names);
+        }
+        Ok(self.known.get(parent).and_then(|names| names.get(name)).copied())
+    }
+}
