@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 pub mod cache;
+pub mod disks;
 pub mod dumps;
 pub mod oracle;
 pub mod repo;

@@ -41,7 +41,7 @@ cost() {
     power-cut) echo 130 ;;
     boot) echo 100 ;;
     debian-baseline) echo 80 ;;
-    deploy-disks) echo 60 ;;
+    deploy-disks | verity-offline) echo 60 ;;
     image-mount | verity-digest) echo 20 ;;
     *) echo 300 ;;
     esac
