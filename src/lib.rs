@@ -14,6 +14,7 @@ pub mod shown; // text from outside, fit for a terminal
 pub mod tree; // a file system as plain data
 
 pub mod convert; // the pipeline from a commit to an image
+pub mod look; // the files of an image, a commit or a deployment, one at a time
 pub mod output; // an image on the disk, whole or not at all
 pub mod refused; // the answer no
 pub mod seal; // a note in the making

@@ -23,6 +23,18 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A name of a file as text: bytes that are no UTF-8 stand as `\xNN`. Not yet fit for a terminal: [`visible`] does that.
+pub fn text_of(name: &[u8]) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02x}").expect("writing to a string doesn't fail");
+        }
+    }
+    text
+}
+
 /// JSON text, in which the same characters stand as `\uXXXX`: whoever parses it gets them, and a terminal doesn't. JSON
 /// has its own newlines between values, which stay.
 pub fn visible_json(json: &str) -> Cow<'_, str> {
@@ -63,7 +75,14 @@ fn acts(c: char) -> bool {
 mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-    use super::{acts, visible, visible_json};
+    use super::{acts, text_of, visible, visible_json};
+
+    #[test]
+    fn a_name_that_is_no_text_is_shown_with_its_bytes() {
+        assert_eq!(text_of(b"plain"), "plain");
+        assert_eq!(text_of("\u{e4}\n".as_bytes()), "\u{e4}\n");
+        assert_eq!(text_of(b"a\xff\xfeb\xc3"), "a\\xff\\xfeb\\xc3");
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_instead() {

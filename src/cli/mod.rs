@@ -10,23 +10,28 @@ pub use crate::refused::Refused;
 
 mod bindings; // what a note says: the arguments of sign and note
 mod cache; // the arguments for the object cache
+mod cat; // cat
 mod commit; // the arguments of every command that reads a commit
 mod convert; // convert
 mod deploy; // deploy
 mod digest; // digest
 mod doctor; // doctor
 mod dump; // dump
+mod file; // how a file of an image or a commit is shown
 mod generate; // generate
 mod input; // files that the user names
 mod keygen; // keygen
+mod ls; // ls
 mod mkimage; // mkimage
 mod note; // note text, note attach
 mod print; // the only way to stdout and stderr
 mod progress; // bars on stderr
 mod sign; // sign
+mod stat; // stat
 mod status; // status
 mod verify; // verify
 mod verity; // verity
+mod what; // the arguments of every command that looks inside
 
 /// Make OSTree and bootc systems tamper-evident from the first mount on.
 #[derive(Debug, Parser)]
@@ -45,6 +50,9 @@ enum Command {
     #[command(name = "mkimage")]
     MkImage(mkimage::MkImageArgs),
     Dump(dump::DumpArgs),
+    Ls(ls::LsArgs),
+    Cat(cat::CatArgs),
+    Stat(stat::StatArgs),
     Keygen(keygen::KeygenArgs),
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
@@ -76,6 +84,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Digest(args) => digest::run(&args),
         Command::MkImage(args) => mkimage::run(&args),
         Command::Dump(args) => dump::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Cat(args) => cat::run(&args),
+        Command::Stat(args) => stat::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),

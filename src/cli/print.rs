@@ -17,6 +17,8 @@ pub(super) enum Style {
     Bad,
     Warning,
     Bold,
+    Directory,
+    Symlink,
 }
 
 /// One line for people, in pieces.
@@ -50,6 +52,8 @@ fn escape_sequence(style: Style) -> Option<&'static str> {
         Style::Bad => Some("\x1b[31m"),
         Style::Warning => Some("\x1b[33m"),
         Style::Bold => Some("\x1b[1m"),
+        Style::Directory => Some("\x1b[1;34m"),
+        Style::Symlink => Some("\x1b[1;36m"),
     }
 }
 
@@ -71,6 +75,16 @@ pub(super) fn line(text: &impl Display) -> anyhow::Result<()> {
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     to_stdout(|out| writeln!(out, "{}", visible_json(&text)))
+}
+
+/// Results on stdout, for programs: one a line.
+pub(super) fn json_lines(values: impl Iterator<Item = impl Serialize>) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for value in values {
+        text.push_str(&visible_json(&serde_json::to_string(&value)?));
+        text.push('\n');
+    }
+    to_stdout(|out| out.write_all(text.as_bytes()))
 }
 
 /// A result on stdout whose bytes have a format of their own.

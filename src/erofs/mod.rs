@@ -21,7 +21,10 @@ mod xattrs; // shared xattrs, and the bytes of all
 pub use emit::emit;
 pub use error::{PlanError, PlanErrorKind};
 pub use layout::{Plan, Versions, plan};
-pub use reader::{Backing, ReadError, ReadErrorKind, backings, read, version};
+pub use reader::{
+    Backing, Bytes, Found, FoundContent, Lookup, LookupError, NamedValue, ReadError, ReadErrorKind, backings,
+    read, version,
+};
 pub use sharing::Sharing;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! a length that the image claims, and work is linear in the image's length. README.md, "Reading".
 
 mod backings; // nothing but the backing files
+mod lookup; // some inodes, each block read when it is needed
 mod walk; // the tree
 
 mod content; // bytes of directories, inline files and targets
@@ -14,4 +15,5 @@ mod xattrs; // one inode's xattrs
 pub use backings::{Backing, backings};
 pub use error::{ReadError, ReadErrorKind};
 pub use image::version;
+pub use lookup::{Bytes, Found, FoundContent, Lookup, LookupError, NamedValue};
 pub use walk::read;

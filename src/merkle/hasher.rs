@@ -164,7 +164,7 @@ impl Default for FileHasher {
 }
 
 /// Fills the buffer unless the end comes first; returns how much of it is data.
-fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buffer.len() {
         match reader.read(&mut buffer[len..]) {

@@ -4,12 +4,14 @@
 mod batch; // many small files at once
 mod hasher; // one file
 pub mod tree; // the trees themselves
+mod leaves; // the hashes of one file's blocks, to check it again
 
 mod descriptor; // what the digest is a hash of
 mod lanes; // many blocks at once
 
 pub use batch::Batch;
 pub use hasher::{FileHasher, Hasher, digest};
+pub use leaves::Leaves;
 
 #[cfg(test)]
 mod tests;

@@ -70,6 +70,29 @@ pub(super) fn read(file: File, object: &Checksum, hasher: &mut FileHasher) -> an
     })
 }
 
+/// What an object is as far as its header says, the size of its content included. Nothing is compared with its name.
+pub(super) fn describe(file: File) -> anyhow::Result<(Archived, u64)> {
+    let bytes = read_header(&mut BufReader::new(file))?;
+    let header = Header::parse(&bytes).context("reading its header")?;
+    let (kind, size) = match header.mode & S_IFMT {
+        S_IFREG => (ObjectKind::Empty, header.size),
+        S_IFLNK => (symlink(header.target.as_bytes().to_vec())?, 0),
+        _ => bail!("the mode {:o} in its header is neither a regular file nor a symlink", header.mode),
+    };
+    let Header { uid, gid, mode, .. } = header;
+    let xattrs = parse_xattrs(header.xattrs).context("reading its header")?;
+    let xattrs = xattrs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Ok((Archived { uid, gid, mode, xattrs, kind }, size))
+}
+
+/// The content of an object, decompressed; of its size and one byte more at most.
+pub(super) fn content(file: File) -> anyhow::Result<impl Read> {
+    let mut reader = BufReader::with_capacity(64 * 1024, file);
+    let bytes = read_header(&mut reader)?;
+    let size = Header::parse(&bytes).context("reading its header")?.size;
+    Ok(DeflateDecoder::new(reader).take(size.saturating_add(1)))
+}
+
 /// The header's bytes: they follow their length (`u32`, big-endian) and 4 zeros.
 fn read_header(reader: &mut impl Read) -> anyhow::Result<Vec<u8>> {
     let mut prefix = [0; 8];

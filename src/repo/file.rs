@@ -34,6 +34,25 @@ pub(super) struct FileReader<'a> {
     hasher: FileHasher,
     xattrs: XattrReader,
     check: Check,
+    /// Whether contents are left unread.
+    describes: bool,
+}
+
+/// A file object as far as it is known without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileMeta {
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// `st_mode`.
+    pub mode: u32,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
+    /// Bytes of content, or of a symlink's target.
+    pub size: u64,
+    /// A symlink's target.
+    pub target: Option<Box<[u8]>>,
 }
 
 /// An object whose content may not have been hashed yet.
@@ -49,7 +68,7 @@ struct Read {
 #[derive(Debug)]
 enum Kind {
     Known(ObjectKind),
-    /// A regular file of this size; its digest is the next one of the batch.
+    /// A regular file of this size; its digest is the next one of the batch, if contents are read.
     Hashed(u64),
 }
 
@@ -94,7 +113,20 @@ impl<'a> FileReader<'a> {
             contents: Batch::new(),
             hasher: FileHasher::new(),
             xattrs: XattrReader::new(),
+            describes: false,
         }
+    }
+
+    /// What an object is, without its content, and so without a comparison with its name.
+    pub(super) fn describe(&mut self, object: &Checksum) -> anyhow::Result<FileMeta> {
+        (self.describes, self.check) = (true, Check::None);
+        let Read { uid, gid, mode, xattrs, kind } = self.read_one(object, &mut Work::default())?;
+        let (size, target) = match kind {
+            Kind::Hashed(size) | Kind::Known(ObjectKind::Regular { size, .. }) => (size, None),
+            Kind::Known(ObjectKind::Empty) => (0, None),
+            Kind::Known(ObjectKind::Symlink(target)) => (target.len() as u64, Some(target)),
+        };
+        Ok(FileMeta { uid, gid, mode, xattrs, size, target })
     }
 
     /// Reads objects, each from the first store that has it.
@@ -213,6 +245,15 @@ impl<'a> FileReader<'a> {
     }
 
     fn read_archived(&mut self, place: InStore<'_>, file: File, work: &mut Work) -> anyhow::Result<Read> {
+        if self.describes {
+            let (object, size) = archive::describe(file)?;
+            let kind = match object.kind {
+                ObjectKind::Empty => Kind::Hashed(size),
+                known => Kind::Known(known),
+            };
+            let xattrs = self.xattrs.list(&borrowed(&object.xattrs));
+            return Ok(Read { uid: object.uid, gid: object.gid, mode: object.mode, xattrs, kind });
+        }
         let object = archive::read(file, place.object, &mut self.hasher)?;
         if let ObjectKind::Regular { size, .. } = object.kind {
             work.hashed += size;
@@ -235,6 +276,9 @@ impl<'a> FileReader<'a> {
         (mut name, work): (Option<NameHasher>, &mut Work),
     ) -> anyhow::Result<Kind> {
         let size = u64::try_from(stat.st_size)?;
+        if self.describes {
+            return Ok(Kind::Hashed(size));
+        }
         if size == 0 {
             name.map_or(Ok(()), |name| name.require(place.object))?;
             return Ok(Kind::Known(ObjectKind::Empty));

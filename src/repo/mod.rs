@@ -15,6 +15,8 @@ mod object; // what is known of a file object
 mod store; // objects as files below `objects`
 mod xattrs; // their extended attributes
 
+mod look; // directories and files of a commit, one at a time
+
 mod detached; // signatures: what they are made over, where they are kept
 mod fsck; // contents compared with their checksums
 
@@ -37,10 +39,11 @@ mod walk; // commit -> table of objects
 pub use checksum::Checksum;
 pub use commit::Commit;
 pub use detached::Embedded;
-pub use file::Work;
+pub use file::{FileMeta, Work};
 pub use format::FormatError;
 pub use fsck::fsck_files;
 pub use known::{Check, NoCache, ObjectCache, Progress, View};
+pub use look::{Content, DirectoryMeta, Listed, Listing, NameCheck};
 pub use name::DamagedObject;
 pub use object::{ObjectInfo, ObjectKind};
 pub use source::{Load, Loaded, Source};

@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 use super::error::{ReadErrorKind, Result};
 use crate::erofs::format::{
     BLOCK_LEN, BLOCK_SIZE, EROFS_I_ALL, EROFS_I_DATALAYOUT_BIT, EROFS_I_VERSION_BIT, EROFS_INODE_CHUNK_BASED,
-    EROFS_INODE_FLAT_INLINE, EROFS_INODE_FLAT_PLAIN, InodeCompact, InodeExtended, SLOT_LEN, XattrIbodyHeader,
+    EROFS_INODE_FLAT_INLINE, EROFS_INODE_FLAT_PLAIN, InodeCompact, InodeExtended, XattrIbodyHeader,
 };
 use crate::erofs::overlay;
 use crate::tree::{Metadata, Mtime, XattrsId, mode};
@@ -40,9 +40,9 @@ struct Record {
 }
 
 impl Inode {
-    pub(super) fn read(image: &[u8], slot: usize, build_time: Mtime) -> Result<Self> {
-        let start = slot.checked_mul(SLOT_LEN).ok_or(ReadErrorKind::Outside("inode"))?;
-        let bytes = image.get(start..).ok_or(ReadErrorKind::Outside("inode"))?;
+    /// Reads the inode at `start` of an image of so many bytes. `bytes` are those from there on, or as many of them as
+    /// the longest record has.
+    pub(super) fn read(bytes: &[u8], start: usize, image_len: usize, build_time: Mtime) -> Result<Self> {
         let format = match bytes {
             [low, high, ..] => u16::from_le_bytes([*low, *high]),
             _ => return Err(ReadErrorKind::Outside("inode")),
@@ -57,7 +57,7 @@ impl Inode {
             Some(entries) => size_of::<XattrIbodyHeader>() + 4 * usize::from(entries),
         };
         let xattrs = start + record.len;
-        if bytes.len() < record.len + xattrs_len {
+        if image_len - start < record.len + xattrs_len {
             return Err(ReadErrorKind::Outside("xattr area"));
         }
         let inode = Self {
@@ -69,17 +69,17 @@ impl Inode {
             tail_len: 0,
             record_len: record.len,
         };
-        inode.with_content(image, record.union)
+        inode.with_content(image_len, record.union)
     }
 
     /// Finds the content.
-    fn with_content(self, image: &[u8], union: u32) -> Result<Self> {
+    fn with_content(self, image_len: usize, union: u32) -> Result<Self> {
         let has_content =
             matches!(self.meta.mode & mode::S_IFMT, mode::S_IFREG | mode::S_IFDIR | mode::S_IFLNK);
         if !has_content || self.is_external() {
             return Ok(self);
         }
-        let size = usize::try_from(self.meta.size).ok().filter(|size| *size <= image.len());
+        let size = usize::try_from(self.meta.size).ok().filter(|size| *size <= image_len);
         let size = size.ok_or(ReadErrorKind::Outside("content"))?;
         let tail_len = match self.layout {
             EROFS_INODE_FLAT_PLAIN => 0,
@@ -88,10 +88,10 @@ impl Inode {
         };
         let blocks_len = size - tail_len;
         let start = usize::try_from(u64::from(union) * BLOCK_SIZE).unwrap_or(usize::MAX);
-        if blocks_len > 0 && start.checked_add(blocks_len).is_none_or(|end| end > image.len()) {
+        if blocks_len > 0 && start.checked_add(blocks_len).is_none_or(|end| end > image_len) {
             return Err(ReadErrorKind::Outside("content"));
         }
-        if image.len() - self.tail() < tail_len {
+        if image_len - self.tail() < tail_len {
             return Err(ReadErrorKind::Outside("content"));
         }
         Ok(Self { blocks: if blocks_len > 0 { (start, blocks_len) } else { (0, 0) }, tail_len, ..self })

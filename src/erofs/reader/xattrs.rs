@@ -189,6 +189,19 @@ impl<'i> Entry<'i> {
         Ok(Self { prefix, suffix, value })
     }
 
+    /// How long the entry is that begins with these bytes.
+    pub(super) fn len_of(bytes: &[u8]) -> Result<usize> {
+        let (entry, _) = XattrEntry::ref_from_prefix(bytes).map_err(|_| ReadErrorKind::Xattr)?;
+        let (name_len, value_len) = (usize::from(entry.e_name_len), usize::from(entry.e_value_size.get()));
+        Ok((size_of::<XattrEntry>() + name_len + value_len).next_multiple_of(4))
+    }
+
+    /// The full name.
+    pub(super) fn name(&self) -> Result<Vec<u8>> {
+        let name = [self.prefix, self.suffix].concat();
+        if name.contains(&0) { Err(ReadErrorKind::Nul) } else { Ok(name) }
+    }
+
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
         name.strip_prefix(self.prefix) == Some(self.suffix)
     }
@@ -196,7 +209,11 @@ impl<'i> Entry<'i> {
 
 /// The xattrs that an inode has for itself, and the ids of those that it shares.
 pub(super) fn area<'i>(image: &'i [u8], inode: &Inode) -> Result<(&'i [u8], &'i [U32])> {
-    let area = &image[inode.xattrs..][..inode.xattrs_len];
+    parts(&image[inode.xattrs..][..inode.xattrs_len])
+}
+
+/// The same of an xattr area.
+pub(super) fn parts(area: &[u8]) -> Result<(&[u8], &[U32])> {
     if area.is_empty() {
         return Ok((area, &[]));
     }

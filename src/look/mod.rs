@@ -1,0 +1,22 @@
+//! Looking inside: the files of an image, a commit or a deployment, one at a time. Nothing is mounted, and nothing takes root.
+
+mod item; // a file as all of them have it
+mod view; // what can be looked into
+
+mod commit; // a commit of a repository
+mod image; // an image, and where the contents of its files are
+
+mod filter; // which files are wanted
+mod glob; // patterns of names
+mod path; // from a path to a file
+mod read; // contents that were checked
+mod walk; // all files below a directory
+
+pub use commit::CommitView;
+pub use filter::{Filter, FilterError};
+pub use image::ImageView;
+pub use item::{Body, Id, Item, Kind, XattrsOf};
+pub use path::{Found, find};
+pub use read::copy;
+pub use view::{Expected, View};
+pub use walk::walk;
