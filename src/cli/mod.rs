@@ -12,11 +12,14 @@ mod bindings; // what a note says: the arguments of sign and note
 mod cache; // the arguments for the object cache
 mod cat; // cat
 mod commit; // the arguments of every command that reads a commit
+mod compare; // what diff and explain compare
 mod convert; // convert
 mod deploy; // deploy
+mod diff; // diff
 mod digest; // digest
 mod doctor; // doctor
 mod dump; // dump
+mod explain; // explain
 mod file; // how a file of an image or a commit is shown
 mod generate; // generate
 mod input; // files that the user names
@@ -53,6 +56,8 @@ enum Command {
     Ls(ls::LsArgs),
     Cat(cat::CatArgs),
     Stat(stat::StatArgs),
+    Diff(diff::DiffArgs),
+    Explain(explain::ExplainArgs),
     Keygen(keygen::KeygenArgs),
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
@@ -87,6 +92,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Ls(args) => ls::run(&args),
         Command::Cat(args) => cat::run(&args),
         Command::Stat(args) => stat::run(&args),
+        // Their exit codes are those of diff(1).
+        Command::Diff(args) => return diff::run(&args),
+        Command::Explain(args) => return explain::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),

@@ -81,6 +81,8 @@ fn hash_padded(buffer: &mut [u8], len: usize, hashes: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::{Leaves, READ};
     use crate::merkle::digest;
 
@@ -97,7 +99,7 @@ mod tests {
             assert_eq!((leaves.digest(), leaves.size()), (digest(&data), len as u64), "{len}");
             assert_eq!(seen, data);
             let mut copied = Vec::new();
-            leaves.copy(data.as_slice(), &mut |bytes| Ok(copied.extend_from_slice(bytes))).unwrap();
+            leaves.copy(data.as_slice(), &mut |bytes| copied.write_all(bytes)).unwrap();
             assert_eq!(copied, data);
         }
     }
@@ -110,8 +112,7 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             let mut copied = Vec::new();
-            let error =
-                leaves.copy(bad.as_slice(), &mut |bytes| Ok(copied.extend_from_slice(bytes))).unwrap_err();
+            let error = leaves.copy(bad.as_slice(), &mut |bytes| copied.write_all(bytes)).unwrap_err();
             assert_eq!(error.to_string(), "its content changed while it was read");
             assert!(copied.len() <= at && good.starts_with(&copied), "{at}");
         }

@@ -102,6 +102,18 @@ struct Raw {
     content: Rc<FoundContent>,
 }
 
+/// Names of a directory, each with the slot of its inode.
+type Names = Vec<(Vec<u8>, usize)>;
+
+/// What an inode's xattrs say.
+struct Area {
+    /// Those of the input.
+    xattrs: Vec<Rc<NamedValue>>,
+    /// Path of the backing file.
+    payload: Vec<u8>,
+    digest: Option<Digest>,
+}
+
 impl<B: Bytes> Lookup<B> {
     /// Reads header and superblock.
     pub fn new(bytes: B) -> Result<Self> {
@@ -161,7 +173,7 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// The names of a directory with the slots that they stand for, `.` and `..` left out.
-    fn names(&mut self, slot: usize) -> Result<(Rc<Raw>, Vec<(Vec<u8>, usize)>)> {
+    fn names(&mut self, slot: usize) -> Result<(Rc<Raw>, Names)> {
         let raw = self.raw(slot)?;
         if !raw.inode.is_directory() {
             return Ok((raw, Vec::new()));
@@ -169,7 +181,7 @@ impl<B: Bytes> Lookup<B> {
         let (start, len) = raw.inode.blocks;
         let mut blocks = self.range(start, len)?;
         blocks.extend(self.range(raw.inode.tail(), raw.inode.tail_len)?);
-        let mut names: Vec<(Vec<u8>, usize)> = Vec::new();
+        let mut names = Names::new();
         let mut before = Vec::new();
         for block in blocks.chunks(BLOCK_LEN) {
             for entry in content::entries(block)? {
@@ -233,7 +245,7 @@ impl<B: Bytes> Lookup<B> {
             Raw { inode, xattrs: Rc::default(), content: Rc::new(FoundContent::Special) }
         } else {
             let area = self.range(inode.xattrs, inode.xattrs_len)?;
-            let (xattrs, payload, digest) = self.xattrs(&area)?;
+            let Area { xattrs, payload, digest } = self.xattrs(&area)?;
             let content = Rc::new(self.content(&inode, payload, digest)?);
             Raw { inode, xattrs: Rc::new(xattrs), content }
         };
@@ -273,7 +285,7 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// The input's xattrs in an area, and what the others say of the backing file.
-    fn xattrs(&mut self, area: &[u8]) -> Result<(Vec<Rc<NamedValue>>, Vec<u8>, Option<Digest>)> {
+    fn xattrs(&mut self, area: &[u8]) -> Result<Area> {
         let (mut inline, ids) = xattrs::parts(area)?;
         let mut all = Vec::new();
         while !inline.is_empty() {
@@ -300,7 +312,7 @@ impl<B: Bytes> Lookup<B> {
         input.reverse();
         input.sort_by(|a, b| a.0.cmp(&b.0));
         input.dedup_by(|a, b| a.0 == b.0);
-        Ok((input, payload, digest))
+        Ok(Area { xattrs: input, payload, digest })
     }
 
     /// A shared xattr, read once.
