@@ -48,16 +48,22 @@ fn file(name: &str, content: impl Into<String>) -> Member {
     (FILE, name.to_owned(), content.into())
 }
 
-/// A cpio archive ("newc"), as text.
+/// A cpio archive ("newc"), as text: members, and the directories above them.
 fn cpio(members: &[Member]) -> String {
     let trailer = (0, "TRAILER!!!".to_owned(), String::new());
+    let above = |(_, name, _): &Member| -> Vec<String> {
+        name.match_indices('/').map(|(slash, _)| name[..slash].to_owned()).collect()
+    };
+    let directories: std::collections::BTreeSet<String> = members.iter().flat_map(above).collect();
+    let directories: Vec<Member> =
+        directories.into_iter().map(|name| (0o040_755, name, String::new())).collect();
     let mut archive = String::new();
     let pad = |archive: &mut String| {
         while archive.len() % 4 != 0 {
             archive.push('\0');
         }
     };
-    for (mode, name, content) in members.iter().chain([&trailer]) {
+    for (mode, name, content) in directories.iter().chain(members).chain([&trailer]) {
         archive.push_str(&format!("070701{:08x}{mode:08x}{:08x}{:08x}{:08x}{:08x}", 1, 0, 0, 1, 0));
         archive.push_str(&format!("{:08x}{:08x}{:08x}{:08x}{:08x}", content.len(), 0, 0, 0, 0));
         archive.push_str(&format!("{:08x}{:08x}{name}\0", name.len() + 1, 0));
@@ -144,8 +150,11 @@ impl Diagnosis {
 
 /// What an initramfs needs.
 fn initramfs(system: &System) -> Vec<Member> {
-    let mut members =
-        vec![file(PROGRAM, "program"), file(UNIT, ""), (LINK, PULLED_IN.to_owned(), format!("/{UNIT}"))];
+    let mut members = vec![
+        file(PROGRAM, "program"),
+        file(UNIT, "[Unit]"),
+        (LINK, PULLED_IN.to_owned(), format!("/{UNIT}")),
+    ];
     members.extend(system.policy("").iter().map(|(name, content)| file(name, content.clone())));
     members
 }
@@ -298,7 +307,7 @@ fn doctor_says_what_is_wrong_with_the_initramfs() {
     patient.examine().assert("program", "warning", "than its tree");
     patient.put_initramfs(&without(PULLED_IN));
     patient.examine().assert("program-started", "problem", "nothing in");
-    let other = file("usr/lib/systemd/system/ostree-prepare-root.service", "");
+    let other = file("usr/lib/systemd/system/ostree-prepare-root.service", "[Unit]");
     patient.put_initramfs(&[whole.clone(), vec![other.clone()]].concat());
     patient.examine().assert("program-started", "problem", "ostree-prepare-root");
     let mask = (LINK, "etc/systemd/system/ostree-prepare-root.service".to_owned(), "/dev/null".to_owned());
@@ -469,7 +478,7 @@ fn doctor_ends_with_1_where_something_could_not_be_checked() {
     let unsealed = ("usr/lib/ostree-seal/policy.conf", "[seal]\nmode = unsealed\n".to_owned());
     let members = [
         file(PROGRAM, "program"),
-        file(UNIT, ""),
+        file(UNIT, "[Unit]"),
         (LINK, PULLED_IN.to_owned(), String::new()),
         file(unsealed.0, &*unsealed.1),
     ];

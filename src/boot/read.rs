@@ -1,11 +1,14 @@
 //! Reading a file whole: a regular one, once, up to a limit.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawDir, fstat, openat};
 use rustix::io::{Errno, read, retry_on_intr};
 
 /// Why a file could not be read.
@@ -17,8 +20,45 @@ pub enum ReadError {
     NotAFile,
     /// It has more bytes than this.
     TooLarge(usize),
-    /// It is a directory with more files than this.
-    TooMany(usize),
+}
+
+/// Where the program's orders are read: in the initramfs that runs, or, before a deployment may boot, in what an archive or a
+/// tree holds of one. What is read, and what is too much of it, is decided by who asks.
+pub trait Files {
+    /// The bytes of a regular file.
+    fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, ReadError>;
+
+    /// Names in a directory, `.` and `..` left out, no more than `limit`; nothing if there is no such directory.
+    fn names(&self, directory: &Path, limit: usize) -> Result<Option<Vec<OsString>>, ReadError>;
+}
+
+/// The files that this process sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Mounted;
+
+impl Files for Mounted {
+    fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+        read_file(path, limit)
+    }
+
+    fn names(&self, directory: &Path, limit: usize) -> Result<Option<Vec<OsString>>, ReadError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = match openat(CWD, directory, flags, Mode::empty()) {
+            Ok(open) => open,
+            Err(Errno::NOENT) if !directory.is_symlink() => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut names = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 2048];
+        let mut entries = RawDir::new(open, &mut buffer);
+        while let (Some(entry), true) = (entries.next(), names.len() < limit) {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(Some(names))
+    }
 }
 
 /// The bytes of a regular file of the initramfs. Non-blocking, so that a fifo is an error and not a wait.
@@ -51,7 +91,6 @@ impl ReadError {
             Self::Os(errno) => *errno,
             Self::NotAFile => Errno::INVAL,
             Self::TooLarge(_) => Errno::FBIG,
-            Self::TooMany(_) => Errno::MFILE,
         }
     }
 }
@@ -68,7 +107,6 @@ impl fmt::Display for ReadError {
             Self::Os(errno) => write!(f, "{errno}"),
             Self::NotAFile => write!(f, "it is not a regular file"),
             Self::TooLarge(limit) => write!(f, "it has more than the {limit} bytes that are possible"),
-            Self::TooMany(limit) => write!(f, "it has more than {limit} files"),
         }
     }
 }

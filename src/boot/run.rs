@@ -19,15 +19,15 @@ use crate::layout::NewRoot;
 use crate::layout::prepare_root_conf::{self, Layout, LayoutError, RootMode};
 use crate::mount::namespace::{PrivateMounts, attach, clone_tree};
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
-use crate::read::{ReadError, read_file};
+use crate::read::{self, read_file};
 use crate::tell::booted::{self, Entry, EntryValue};
 use crate::tell::fields::Fields;
 use crate::tell::journal::{Journal, MessageKind, one_line};
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::BootState;
 
-/// The most bytes of a `prepare-root.conf`, and of the kernel command line.
-const TEXT_MAX: usize = 1 << 20;
+/// The most bytes of the kernel command line.
+const CMDLINE_MAX: usize = 1 << 20;
 
 /// The file with the state, in `/run`.
 const STATE: &str = "ostree-seal/state.json";
@@ -101,25 +101,14 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
 
 fn read_settings(root: &Path) -> Result<Settings, BootError> {
     let path = root.join("proc/cmdline");
-    let bytes = read_optional(&path)?.ok_or(Errno::NOENT).map_err(Doing::with("reading", &path))?;
+    let bytes =
+        read_file(&path, CMDLINE_MAX).map_err(|error| Doing::with("reading", &path)(error.errno()))?;
     let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
     let target = cmdline::parse(&text)?;
     let policy = check::policy::load(&root.join(check::policy::DIRECTORY)).map_err(BootError::unchecked)?;
-    let mut files = Vec::new();
-    for name in prepare_root_conf::PLACES {
-        let path = root.join(name);
-        files.extend(read_optional(&path)?.map(|bytes| (path, bytes)));
-    }
-    Ok(Settings { target, policy, layout: prepare_root_conf::last_of(files)? })
-}
-
-/// Reads a file of the initramfs, if it is there.
-fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, BootError> {
-    match read_file(path, TEXT_MAX) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(ReadError::Os(Errno::NOENT)) => Ok(None),
-        Err(error) => Err(Doing::with("reading", path)(error.errno())),
-    }
+    let layout =
+        prepare_root_conf::read(&read::Mounted, prepare_root_conf::PLACES.map(|name| root.join(name)))?;
+    Ok(Settings { target, policy, layout })
 }
 
 fn build(

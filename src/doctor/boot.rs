@@ -1,7 +1,6 @@
 //! The initramfs of the next boot and the policy in it, and what the initramfs would say today.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use ostree_seal_trust::policy::{
     KeyFile, OnRefusal, PolicyFiles, SealedPolicy, SkippedKey, SkippedKeyReason,
@@ -184,13 +183,16 @@ fn current(subject: &Subject<'_>, path: &std::path::Path, initramfs: &Initramfs)
     let fix = subject.make_initramfs();
     let tree = match policy::tree_policy(&subject.next.directory) {
         Ok(Some(tree)) => tree,
-        Ok(None) if initramfs.policy.is_empty() => {
+        Ok(None) if !initramfs.has_policy() => {
             return Finding::fine(CURRENT, "neither initramfs nor tree has a policy");
         }
         Ok(None) => return Finding::fine(CURRENT, "the policy is in the initramfs only"),
         Err(refusal) => return Finding::of_error(CURRENT, &refusal.into(), fix),
     };
-    let differing = differences(&tree, initramfs);
+    let differing = match policy::of_initramfs(path, initramfs) {
+        Ok(inside) => differences(&tree, &inside),
+        Err(refusal) => return Finding::of_error(CURRENT, &refusal.into(), fix),
+    };
     if differing.is_empty() {
         return Finding::fine(CURRENT, "policy and keys in the initramfs are those of the tree");
     }
@@ -199,25 +201,13 @@ fn current(subject: &Subject<'_>, path: &std::path::Path, initramfs: &Initramfs)
     Finding::problem(CURRENT, sentence, fix)
 }
 
-fn differences(tree: &PolicyFiles, initramfs: &Initramfs) -> Vec<&'static str> {
-    let mut differing = Vec::new();
-    if initramfs.policy.get("policy.conf") != Some(&tree.conf) {
-        differing.push("policy.conf");
-    }
-    for (directory, keys) in [("trusted.d", &tree.trusted), ("revoked.d", &tree.revoked)] {
-        let inside: BTreeSet<&[u8]> = initramfs
-            .policy
-            .iter()
-            .filter(|(name, _)| {
-                PathBuf::from(name).parent().is_some_and(|parent| parent.ends_with(directory))
-            })
-            .map(|(_, content)| content.as_slice())
-            .collect();
-        if inside != contents(keys) {
-            differing.push(directory);
-        }
-    }
-    differing
+fn differences(tree: &PolicyFiles, inside: &PolicyFiles) -> Vec<&'static str> {
+    let same = [
+        ("policy.conf", tree.conf == inside.conf),
+        ("trusted.d", contents(&tree.trusted) == contents(&inside.trusted)),
+        ("revoked.d", contents(&tree.revoked) == contents(&inside.revoked)),
+    ];
+    same.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
 }
 
 fn contents(keys: &[KeyFile]) -> BTreeSet<&[u8]> {

@@ -1,58 +1,49 @@
 //! What an initramfs holds of ours, read as the kernel unpacks it: a row of cpio archives ("newc"), each plain or
 //! compressed, where a later file replaces an earlier one of the same name. A unified kernel image carries its own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufReader};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use flate2::bufread::GzDecoder;
+use anyhow::{Context as _, Result, bail};
 use fn_error_context::context;
 use ostree_seal_root::layout::prepare_root_conf;
+use ostree_seal_root::read::{Files, ReadError};
 use ostree_seal_trust::digest::Digest;
-use ostree_seal_trust::policy;
-use ruzstd::decoding::StreamingDecoder;
+use rustix::io::Errno;
 
 use super::{file, uki};
-use crate::merkle;
+use rootfs::{Node, Rootfs};
+use units::Starts;
+use unpack::Unpacker;
+
+pub use unpack::Malformed;
 
 mod cpio; // the archives
-
-use cpio::{Member, Members, read_archive, read_archives};
+mod rootfs; // the tree that they make
+mod units; // what sets up the root
+mod unpack; // the row of them
 
 /// The program that checks and mounts the root.
 pub const PROGRAM: &str = "ostree-seal-root";
 /// Where the policy and the keys lie.
 pub const POLICY_DIRECTORY: &str = "usr/lib/ostree-seal";
 
-/// The most bytes of a policy or key file, as for the program.
-const POLICY_MAX: u64 = policy::FILE_MAX as u64;
-/// The most bytes of a layout file; it has a few hundred.
-const LAYOUT_MAX: u64 = 1 << 20;
-/// The most bytes of the program, with room for one that was built for debugging.
-const PROGRAM_MAX: u64 = 64 << 20;
-
-/// The most bytes that what is packed may have unpacked: several times what the largest initramfs images have.
-const UNPACKED_MAX: u64 = 2 << 30;
+const MODULES: [&str; 3] = ["erofs", "overlay", "loop"];
 
 /// What an initramfs holds of what a sealed boot needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Initramfs {
     /// [`PROGRAM`].
     pub program: Option<Program>,
-    /// The files below [`POLICY_DIRECTORY`], by their path below it.
-    pub policy: BTreeMap<String, Vec<u8>>,
-    /// `prepare-root.conf`, as far as it is there, by its path in [`prepare_root_conf::PLACES`].
-    pub layout: BTreeMap<String, Vec<u8>>,
     /// What is a symlink, or otherwise no regular file, where the program reads one. It follows links, and no link is
     /// followed here.
     pub irregular: BTreeSet<String>,
     /// The kernel modules `erofs`, `overlay` and `loop`, as far as they are there as modules.
     pub modules: Vec<String>,
-    /// What decides which program sets up the root: the units of ostree-seal-root and ostree-prepare-root and what pulls
-    /// them in, and the script of initramfs-tools. A path has the target of its link, or nothing if it is a file.
-    pub units: BTreeMap<String, Option<String>>,
+    starts: Starts,
+    tree: Rootfs,
 }
 
 /// The program in an initramfs.
@@ -64,254 +55,213 @@ pub struct Program {
     pub digest: Digest,
 }
 
+/// An initramfs as the program in it sees its files, below the path of the initramfs itself and a colon.
+#[derive(Debug, Clone, Copy)]
+pub struct Inside<'a> {
+    initramfs: &'a Initramfs,
+    path: &'a Path,
+}
+
 /// Reads an initramfs that may be split into several files, such as a main one and overlays.
 pub fn read(paths: &[PathBuf]) -> Result<Initramfs> {
-    let mut found = Initramfs::default();
+    let mut unpacker = Unpacker::new(matters);
     for path in paths {
-        read_into(path, &mut found)?;
+        read_into(path, &mut unpacker)?;
     }
-    Ok(found)
+    Initramfs::of(unpacker.finish())
 }
 
 #[context("reading the initramfs {}", path.display())]
-fn read_into(path: &Path, found: &mut Initramfs) -> Result<()> {
+fn read_into(path: &Path, unpacker: &mut Unpacker) -> Result<()> {
     let bytes = file::read(path, file::IMAGE_MAX)?;
     if !uki::is_pe(&bytes) {
-        return unpack(&bytes, found);
+        return unpacker.unpack(&bytes);
     }
     let image = uki::Uki::parse(&bytes)?;
     if image.initrds.is_empty() {
         bail!("it is an EFI program without a section `.initrd`");
     }
-    image.initrds.iter().try_for_each(|initrd| unpack(initrd, found))
+    image.initrds.iter().try_for_each(|initrd| unpacker.unpack(initrd))
 }
 
-/// Goes through the archives of one file. What it holds replaces what was found before.
-pub fn unpack(bytes: &[u8], found: &mut Initramfs) -> Result<()> {
-    let mut rest = bytes;
-    loop {
-        let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-        rest = &rest[zeros..];
-        if rest.is_empty() {
-            return Ok(());
-        }
-        rest = match Packing::of(rest) {
-            Packing::Plain => read_archive(rest, found)?,
-            Packing::Gzip => {
-                let mut decoder = GzDecoder::new(rest);
-                read_packed(&mut decoder, found)?;
-                decoder.into_inner()
-            }
-            Packing::Zstd => {
-                let mut input = rest;
-                read_packed(&mut StreamingDecoder::new(&mut input)?, found)?;
-                input
-            }
-            Packing::Program(program) => {
-                read_with(program, rest, found)?;
-                &[]
-            }
-            Packing::Unknown => {
-                bail!("at byte {}: neither cpio nor a known compression", bytes.len() - rest.len())
-            }
-        };
-    }
+/// Reads an initramfs that is in memory.
+pub fn unpack(bytes: &[u8]) -> Result<Initramfs> {
+    let mut unpacker = Unpacker::new(matters);
+    unpacker.unpack(bytes)?;
+    Initramfs::of(unpacker.finish())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Zstd,
-    /// A format rare enough to ask its own program.
-    Program(&'static str),
-    Unknown,
-}
-
-impl Packing {
-    fn of(bytes: &[u8]) -> Self {
-        let starts = |magic: &[u8]| bytes.starts_with(magic);
-        if starts(b"070701") || starts(b"070702") {
-            Self::Plain
-        } else if starts(b"\x1f\x8b") {
-            Self::Gzip
-        } else if starts(b"\x28\xb5\x2f\xfd") {
-            Self::Zstd
-        } else if starts(b"\xfd7zXZ\0") || starts(b"\x5d\0\0") {
-            Self::Program("xz")
-        } else if starts(b"\x02\x21\x4c\x18") {
-            Self::Program("lz4")
-        } else if starts(b"BZh") {
-            Self::Program("bzip2")
-        } else {
-            Self::Unknown
-        }
-    }
-}
-
-/// Reads the archives that come out of a decompressor, and what follows them.
-fn read_packed(decoder: impl io::Read, found: &mut Initramfs) -> Result<()> {
-    let mut input = Metered { input: decoder, left: UNPACKED_MAX };
-    read_archives(BufReader::new(&mut input), found)?;
-    io::copy(&mut input, &mut io::sink())?;
-    Ok(())
-}
-
-/// A decompressor's output, which ends with an error where nobody would make so much of it.
-struct Metered<R> {
-    input: R,
-    left: u64,
-}
-
-impl<R: io::Read> io::Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.input.read(buffer)?;
-        self.left = self.left.checked_sub(len as u64).ok_or_else(|| {
-            io::Error::other(format!("it has more than the {UNPACKED_MAX} bytes that are possible, unpacked"))
-        })?;
-        Ok(len)
-    }
-}
-
-/// Reads archives through a program that decompresses, without ever having all of its output.
-#[context("decompressing with {program}")]
-fn read_with(program: &str, bytes: &[u8], found: &mut Initramfs) -> Result<()> {
-    let mut child = Command::new(program).arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let mut input = child.stdin.take().context("no pipe")?;
-    let output = child.stdout.take().context("no pipe")?;
-    let read = std::thread::scope(|scope| {
-        // A pipe that closes early shows in the program's exit status.
-        scope.spawn(move || io::Write::write_all(&mut input, bytes));
-        let read = read_packed(output, found);
-        if read.is_err() {
-            // Nobody reads any more of it. That it is gone already is as good.
-            drop(child.kill());
-        }
-        read
-    });
-    let status = child.wait()?;
-    read?;
-    if !status.success() {
-        bail!("{status}");
-    }
-    Ok(())
-}
-
-impl Members for Initramfs {
-    fn limit(name: &str) -> Option<u64> {
-        if base_name(name) == PROGRAM {
-            return Some(PROGRAM_MAX);
-        }
-        policy_name(name).map(|_| POLICY_MAX).or(is_layout(name).then_some(LAYOUT_MAX))
-    }
-
-    fn matters(name: &str) -> bool {
-        let base = base_name(name);
-        let is_module = base.split_once(".ko").is_some_and(|(module, _)| MODULES.contains(&module));
-        Self::limit(name).is_some()
-            || leads_to_orders(name)
-            || UNITS.contains(&base)
-            || name == SCRIPT
-            || is_module
-    }
-
-    fn put(&mut self, name: &str, member: Member) {
-        let irregular = match member {
-            Member::File(_) => false,
-            Member::Link(_) => leads_to_orders(name),
-            Member::Other => {
-                let is_policy = |file: &str| file == "policy.conf" || file.ends_with(".vkey");
-                is_layout(name) || policy_name(name).is_some_and(is_policy)
-            }
-        };
-        if irregular {
-            self.irregular.insert(name.to_owned());
-        } else {
-            self.irregular.remove(name);
-        }
-        let base = base_name(name);
-        if base == PROGRAM {
-            self.program = match member {
-                Member::File(Some(content)) => {
-                    Some(Program { path: name.to_owned(), digest: merkle::digest(&content) })
-                }
-                _ => self.program.take().filter(|program| program.path != name),
-            };
-        } else if let Some(file) = policy_name(name) {
-            match member {
-                Member::File(Some(content)) => self.policy.insert(file.to_owned(), content),
-                _ => self.policy.remove(file),
-            };
-        } else if is_layout(name) {
-            match member {
-                Member::File(Some(content)) => self.layout.insert(name.to_owned(), content),
-                _ => self.layout.remove(name),
-            };
-        } else if UNITS.contains(&base) || name == SCRIPT {
-            match member {
-                Member::File(_) => self.units.insert(name.to_owned(), None),
-                Member::Link(target) => self.units.insert(name.to_owned(), Some(target)),
-                Member::Other => self.units.remove(name),
-            };
-        } else if let (Member::File(_), Some((module, _))) = (member, base.split_once(".ko")) {
-            if MODULES.contains(&module) && !self.modules.iter().any(|known| known == module) {
-                self.modules.push(module.to_owned());
-            }
-        }
-    }
+/// Whether the content of a file counts.
+fn matters(path: &[u8]) -> bool {
+    let is_program = path.rsplit(|byte| *byte == b'/').next() == Some(PROGRAM.as_bytes());
+    is_program || policy_name(path).is_some() || is_layout(path)
 }
 
 impl Initramfs {
+    fn of(tree: Rootfs) -> Result<Self> {
+        Ok(Self {
+            program: program(&tree),
+            irregular: irregular(&tree),
+            modules: modules(&tree),
+            starts: Starts::of(&tree).context(Malformed)?,
+            tree,
+        })
+    }
+
+    /// Its files, with `path` before their names.
+    pub fn inside<'a>(&'a self, path: &'a Path) -> Inside<'a> {
+        Inside { initramfs: self, path }
+    }
+
+    /// Whether it has a policy, good or not.
+    pub fn has_policy(&self) -> bool {
+        self.tree.at(POLICY_DIRECTORY.as_bytes()).is_some_and(|node| match node {
+            Node::Directory(directory) => {
+                self.tree.entries(directory).any(|(name, _)| name != PROGRAM.as_bytes())
+            }
+            _ => false,
+        })
+    }
+
     /// What keeps from telling what the program will read.
     pub fn obstacle(&self) -> Option<&str> {
         // A program that isn't seen may be behind a link in its directory. Any other link is its own affair, then.
-        let counts = |name: &&String| self.program.is_some() || policy_name(name).is_some();
+        let counts = |name: &&String| self.program.is_some() || policy_name(name.as_bytes()).is_some();
         self.irregular.iter().find(counts).map(String::as_str)
     }
 
     /// Whether something in it starts the program: systemd, or a script of initramfs-tools.
     pub fn starts_program(&self) -> bool {
-        let pulled_in = |path: &str| {
-            path.ends_with(&format!(".requires/{UNIT}")) || path.ends_with(&format!(".wants/{UNIT}"))
-        };
-        self.units.contains_key(SCRIPT) || self.units.keys().any(|path| pulled_in(path))
+        self.starts.program
+    }
+
+    /// The file that switches the program's unit off, if there is one.
+    pub fn masked(&self) -> Option<&str> {
+        self.starts.masked.as_deref()
     }
 
     /// Whether ostree-prepare-root would be started, too.
     pub fn starts_prepare_root(&self) -> bool {
-        let of_unit = |path: &&String| base_name(path) == PREPARE_ROOT_UNIT;
-        let masked = |(_, target): (&String, &Option<String>)| target.as_deref() == Some("/dev/null");
-        self.units.keys().any(|path| of_unit(&path))
-            && !self.units.iter().filter(|(path, _)| of_unit(path)).any(masked)
+        self.starts.prepare_root
     }
 }
 
-/// The unit that starts [`PROGRAM`].
-const UNIT: &str = "ostree-seal-root.service";
-const PREPARE_ROOT_UNIT: &str = "ostree-prepare-root.service";
-const UNITS: [&str; 2] = [UNIT, PREPARE_ROOT_UNIT];
-/// What starts [`PROGRAM`] where initramfs-tools makes the initramfs.
-const SCRIPT: &str = "scripts/local-bottom/ostree-seal";
-const MODULES: [&str; 3] = ["erofs", "overlay", "loop"];
+impl Inside<'_> {
+    /// The path of a file, as sentences have it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("{}:/{name}", self.path.display()))
+    }
 
-fn base_name(name: &str) -> &str {
-    name.rsplit('/').next().unwrap_or(name)
+    fn node(&self, path: &Path) -> Result<&Node, ReadError> {
+        let outside = self.path("");
+        let name = path.as_os_str().as_bytes().strip_prefix(outside.as_os_str().as_bytes());
+        name.and_then(|name| self.initramfs.tree.at(name)).ok_or(ReadError::Os(Errno::NOENT))
+    }
 }
 
-fn policy_name(name: &str) -> Option<&str> {
-    name.strip_prefix(POLICY_DIRECTORY)?.strip_prefix('/')
+impl Files for Inside<'_> {
+    fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, ReadError> {
+        let Node::File(file) = self.node(path)? else { return Err(ReadError::NotAFile) };
+        match &file.content {
+            content if content.size > limit as u64 => Err(ReadError::TooLarge(limit)),
+            content if content.size == 0 => Ok(Vec::new()),
+            content => content.bytes.clone().ok_or(ReadError::Os(Errno::IO)),
+        }
+    }
+
+    fn names(&self, directory: &Path, limit: usize) -> Result<Option<Vec<OsString>>, ReadError> {
+        match self.node(directory) {
+            Ok(Node::Directory(found)) => {
+                let names =
+                    self.initramfs.tree.entries(found).map(|(name, _)| OsString::from_vec(name.to_owned()));
+                Ok(Some(names.take(limit).collect()))
+            }
+            Ok(_) => Err(ReadError::Os(Errno::NOTDIR)),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
-fn is_layout(name: &str) -> bool {
-    prepare_root_conf::PLACES.contains(&name)
+/// The program where it is installed, or else the first that has its name.
+fn program(tree: &Rootfs) -> Option<Program> {
+    let of = |node: &Node| match node {
+        Node::File(file) => Some(file.content.digest.unwrap_or_else(|| crate::merkle::digest(b""))),
+        _ => None,
+    };
+    let place = format!("{POLICY_DIRECTORY}/{PROGRAM}");
+    if let Some(digest) = tree.at(place.as_bytes()).and_then(of) {
+        return Some(Program { path: place, digest });
+    }
+    let mut named = tree.all().filter(|found| found.name == PROGRAM.as_bytes());
+    named.find_map(|found| {
+        let digest = of(found.node())?;
+        Some(Program { path: String::from_utf8_lossy(&found.path()).into_owned(), digest })
+    })
 }
 
-/// Whether this is a file that the program reads, a directory above one, or anything in [`POLICY_DIRECTORY`].
-fn leads_to_orders(name: &str) -> bool {
-    let is_above = |path: &str| Path::new(path).starts_with(name);
-    policy_name(name).is_some()
-        || is_above(POLICY_DIRECTORY)
-        || prepare_root_conf::PLACES.into_iter().any(is_above)
+fn modules(tree: &Rootfs) -> Vec<String> {
+    let of = |found: rootfs::Named<'_>| {
+        let (module, _) = std::str::from_utf8(found.name).ok()?.split_once(".ko")?;
+        let is_module = MODULES.contains(&module) && matches!(found.node(), Node::File(_));
+        is_module.then(|| module.to_owned())
+    };
+    tree.all().filter_map(of).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What must be in a place that the program reads.
+#[derive(Clone, Copy)]
+enum Expected {
+    Directory,
+    File,
+    /// Anything but a symlink: it isn't read, but may be meant to be.
+    Anything,
+}
+
+impl Expected {
+    fn is_met(self, node: &Node) -> bool {
+        match (self, node) {
+            (_, Node::Link(_)) => false,
+            (Self::Directory, node) => matches!(node, Node::Directory(_)),
+            (Self::File, node) => matches!(node, Node::File(_)),
+            (Self::Anything, _) => true,
+        }
+    }
+}
+
+/// What leads to the program's files, and is none.
+fn irregular(tree: &Rootfs) -> BTreeSet<String> {
+    let places = prepare_root_conf::PLACES;
+    let keys = ["trusted.d", "revoked.d"].map(|name| format!("{POLICY_DIRECTORY}/{name}"));
+    let directories = places.into_iter().chain([POLICY_DIRECTORY]).flat_map(above).map(str::to_owned);
+    let directories = directories.chain([POLICY_DIRECTORY.to_owned()]).chain(keys.clone());
+    let mut wanted: Vec<_> = directories.map(|path| (path, Expected::Directory)).collect();
+    wanted.extend(places.map(|path| (path.to_owned(), Expected::File)));
+    let at = |(path, expected): (String, Expected)| Some((tree.at(path.as_bytes())?, path, expected));
+    let mut found: Vec<_> = wanted.into_iter().filter_map(at).collect();
+    for directory in keys.into_iter().chain([POLICY_DIRECTORY.to_owned()]) {
+        let Some(Node::Directory(entries)) = tree.at(directory.as_bytes()) else { continue };
+        for (name, node) in tree.entries(entries) {
+            let name = String::from_utf8_lossy(name);
+            let is_read = name == "policy.conf" || name.ends_with(".vkey");
+            let expected = if is_read { Expected::File } else { Expected::Anything };
+            found.push((node, format!("{directory}/{name}"), expected));
+        }
+    }
+    let irregular = found.into_iter().filter(|(node, _, expected)| !expected.is_met(node));
+    irregular.map(|(_, path, _)| path).collect()
+}
+
+/// The directories above a path.
+fn above(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(slash, _)| &path[..slash])
+}
+
+fn policy_name(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(POLICY_DIRECTORY.as_bytes())?.strip_prefix(b"/")
+}
+
+fn is_layout(path: &[u8]) -> bool {
+    prepare_root_conf::PLACES.iter().any(|place| place.as_bytes() == path)
 }
 
 #[cfg(test)]

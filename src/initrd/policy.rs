@@ -6,13 +6,16 @@ use std::path::{Path, PathBuf};
 use fn_error_context::context;
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy as files;
-use ostree_seal_trust::policy::{KeyFile, Policy, PolicyFiles, SealedPolicy};
+use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
+use ostree_seal_trust::policy::{Policy, PolicyFiles, SealedPolicy};
 
-use super::content::{self, Initramfs};
+use super::content::{self, Initramfs, Malformed};
 use super::uki;
 use crate::refused::Refused;
 
-mod root_conf; // how the root will be laid out
+mod tree; // what the initramfs is made from
+
+pub use tree::policy as tree_policy;
 
 /// What will be asked of a deployment when it boots.
 #[derive(Debug, Clone)]
@@ -64,29 +67,21 @@ pub enum Bootable {
     /// It can't be read, for this reason.
     Unreadable(PathBuf, anyhow::Error),
     /// What it holds.
-    Read(PathBuf, Initramfs),
-}
-
-impl Bootable {
-    /// Where it was read and what it holds, if it could be read.
-    fn read(&self) -> Option<(&Path, &Initramfs)> {
-        match self {
-            Self::Read(path, initramfs) => Some((path, initramfs)),
-            Self::None | Self::Unreadable(..) => None,
-        }
-    }
+    Read(PathBuf, Box<Initramfs>),
 }
 
 /// What will be asked of the deployment in `directory` when it boots.
 #[context("reading the policy of {}", directory.display())]
 pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Trust> {
     let tree = tree_policy(directory)?;
-    if let Bootable::Read(path, initramfs) = bootable {
-        refuse_links(path, initramfs)?;
+    match bootable {
+        Bootable::Read(path, initramfs) => refuse_links(path, initramfs)?,
+        Bootable::Unreadable(_, error) if tree.is_some() => refuse_what_boots_otherwise(error)?,
+        Bootable::None | Bootable::Unreadable(..) => {}
     }
     let (files, origin) = match (bootable, tree) {
         (Bootable::Read(path, initramfs), tree) => match (&initramfs.program, tree) {
-            (Some(_), _) => (initramfs_policy(path, initramfs)?, Origin::Initramfs(path.clone())),
+            (Some(_), _) => (of_initramfs(path, initramfs)?, Origin::Initramfs(path.clone())),
             (None, None) => return Ok(Trust::Foreign),
             (None, Some(files)) => return program_missing(path, &files),
         },
@@ -95,7 +90,7 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
         (Bootable::None, Some(files)) => from_tree(files, "the deployment has no initramfs".to_owned()),
     };
     let policy = Policy::parse(&files)?;
-    root_conf::check(directory, &administrators(directory, "ostree"), bootable.read())?;
+    check_layout(directory, bootable)?;
     if let (Policy::Sealed(_), Bootable::Read(path, initramfs)) = (&policy, bootable) {
         require_start(path, initramfs)?;
     }
@@ -103,6 +98,38 @@ pub fn of_deployment(directory: &Path, bootable: &Bootable) -> anyhow::Result<Tr
         Policy::Sealed(policy) => Trust::Sealed { policy: Box::new(policy), origin },
         Policy::Unsealed(_) => Trust::Unsealed(origin),
     })
+}
+
+/// The files of the policy in an initramfs, as the program in it will read them.
+pub fn of_initramfs(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, CheckError> {
+    let inside = initramfs.inside(path);
+    files::read(&inside, &inside.path(content::POLICY_DIRECTORY))
+}
+
+/// Refuses a `prepare-root.conf` that the boot program could not follow, in its words. It reads the files of the initramfs;
+/// where that can't be read or there is none, those of the tree count, which it is made from.
+fn check_layout(directory: &Path, bootable: &Bootable) -> Result<(), Refused> {
+    let layout = match bootable {
+        Bootable::Read(path, initramfs) => {
+            let inside = initramfs.inside(path);
+            prepare_root_conf::read(&inside, PLACES.map(|name| inside.path(name)))
+        }
+        Bootable::None | Bootable::Unreadable(..) => tree::layout(directory),
+    };
+    layout.map(drop).map_err(|error| {
+        Refused(format!(
+            "{error}, so the boot would end there; mend the file, make the initramfs again and commit the tree again"
+        ))
+    })
+}
+
+/// An initramfs that this machine lacks a program for may be as good as its tree. One that is damaged, or that nobody can
+/// say what Linux makes of, is not: Linux boots with what it could unpack.
+fn refuse_what_boots_otherwise(error: &anyhow::Error) -> Result<(), Refused> {
+    match error.downcast_ref::<Malformed>() {
+        None => Ok(()),
+        Some(_) => Err(Refused(format!("{error:#}; make the initramfs again and commit the tree again",))),
+    }
 }
 
 fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {
@@ -132,7 +159,7 @@ fn read(paths: &[PathBuf]) -> Bootable {
     match paths.first().cloned() {
         None => Bootable::None,
         Some(first) => match content::read(paths) {
-            Ok(initramfs) => Bootable::Read(first, initramfs),
+            Ok(initramfs) => Bootable::Read(first, Box::new(initramfs)),
             Err(error) => Bootable::Unreadable(first, error),
         },
     }
@@ -163,7 +190,7 @@ fn refuse_links(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
     match content.obstacle() {
         None => Ok(()),
         Some(name) => Err(Refused(format!(
-            "{}:/{name} is a symbolic link or no regular file, expected a file in its own place, so nobody can tell what \
+            "{}:/{name} is a symbolic link, or otherwise not the file or directory that belongs there, so nobody can tell what \
              the boot will go by; make the initramfs again with the dracut module `ostree-seal` and commit the tree again",
             initramfs.display(),
         ))),
@@ -191,6 +218,14 @@ fn program_missing(initramfs: &Path, files: &PolicyFiles) -> anyhow::Result<Trus
 /// With units for ostree-prepare-root alone, it would set up the root, and the program would lie there unasked. One that
 /// has no units for either has an `/init` of its own, which knows what it does.
 fn require_start(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
+    if let Some(mask) = content.masked() {
+        return Err(Refused(format!(
+            "{}:/{mask} is empty or a link to /dev/null, so {} would not be started and nothing would be checked; remove \
+             it, make the initramfs again and commit the tree again",
+            initramfs.display(),
+            content::PROGRAM,
+        )));
+    }
     if content.starts_program() || !content.starts_prepare_root() {
         return Ok(());
     }
@@ -200,53 +235,6 @@ fn require_start(initramfs: &Path, content: &Initramfs) -> Result<(), Refused> {
         initramfs.display(),
         content::PROGRAM,
     )))
-}
-
-/// What the program in the initramfs will read, as it will read it.
-fn initramfs_policy(path: &Path, initramfs: &Initramfs) -> Result<PolicyFiles, CheckError> {
-    let base = PathBuf::from(format!("{}:/{}", path.display(), content::POLICY_DIRECTORY));
-    let policy = base.join("policy.conf");
-    let Some(conf) = initramfs.policy.get("policy.conf") else {
-        return Err(CheckError::PolicyMissing { path: policy });
-    };
-    let keys = |directory: &str| {
-        let below = |(name, content): (&String, &Vec<u8>)| {
-            let name = name.strip_prefix(directory)?.strip_prefix('/')?;
-            let path = base.join(directory).join(name).display().to_string();
-            (!name.contains('/')).then(|| KeyFile { path, content: Ok(content.clone()) })
-        };
-        initramfs.policy.iter().filter_map(below).collect()
-    };
-    Ok(PolicyFiles {
-        path: policy.display().to_string(),
-        conf: conf.clone(),
-        trusted: keys("trusted.d"),
-        revoked: keys("revoked.d"),
-    })
-}
-
-/// What the tree has, put together as dracut does it for the initramfs: the administrator's `policy.conf` if there is
-/// one, and the keys of both directories.
-pub fn tree_policy(directory: &Path) -> Result<Option<PolicyFiles>, CheckError> {
-    let vendor = directory.join("usr/lib/ostree-seal");
-    let admin = administrators(directory, "ostree-seal");
-    let with_policy = |place: &Path| place.join("policy.conf").symlink_metadata().is_ok();
-    let (first, second) = match (with_policy(&admin), with_policy(&vendor)) {
-        (false, false) => return Ok(None),
-        (true, _) => (&admin, &vendor),
-        (false, true) => (&vendor, &admin),
-    };
-    let mut policy = files::read(first)?;
-    for (keys, name) in [(&mut policy.trusted, "trusted.d"), (&mut policy.revoked, "revoked.d")] {
-        keys.extend(files::read_keys(&second.join(name))?);
-    }
-    Ok(Some(policy))
-}
-
-/// The administrator's directory of this name, as it was when the initramfs was made, if the tree has it.
-fn administrators(directory: &Path, name: &str) -> PathBuf {
-    let [in_tree, on_machine] = ["usr/etc", "etc"].map(|etc| directory.join(etc).join(name));
-    if !in_tree.exists() && on_machine.exists() { on_machine } else { in_tree }
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every word that [`Refusal::name`] has.
-    pub const NAMES: [&str; 18] = [
+    pub const NAMES: [&str; 19] = [
         "policy/malformed",
+        "policy/too-many-files",
         "policy/revocation-not-understood",
         "policy/too-few-keys",
         "evidence/none",

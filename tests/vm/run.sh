@@ -39,7 +39,7 @@ cost() {
     debian-sealed) echo 220 ;;
     deploy-verity) echo 210 ;;
     power-cut) echo 130 ;;
-    boot) echo 100 ;;
+    boot | initramfs-archives) echo 100 ;;
     debian-baseline) echo 80 ;;
     deploy-disks | verity-offline) echo 60 ;;
     image-mount | verity-digest) echo 20 ;;

@@ -4,8 +4,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
+use crate::read::{Files, ReadError};
+
 /// Where `prepare-root.conf` may be, below the root of the initramfs.
 pub const PLACES: [&str; 2] = ["usr/lib/ostree/prepare-root.conf", "etc/ostree/prepare-root.conf"];
+
+/// The most bytes of a `prepare-root.conf`.
+pub const FILE_MAX: usize = 1 << 20;
 
 /// The layout that `prepare-root.conf` asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +49,8 @@ pub struct LayoutError {
 /// Why `prepare-root.conf` can't be followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayoutProblem {
+    /// It is there and can't be read.
+    Unreadable(ReadError),
     /// It is not UTF-8.
     NotText,
     /// This line (counted from 1) is neither a group, nor a `key=value` in a group, nor a comment.
@@ -57,9 +66,22 @@ pub enum LayoutProblem {
     BothTransient,
 }
 
+/// Reads the layout from the files at these paths, which are [`PLACES`] below some directory.
+pub fn read(files: &impl Files, paths: [PathBuf; 2]) -> Result<Layout, LayoutError> {
+    let mut there = Vec::new();
+    for path in paths {
+        match files.read(&path, FILE_MAX) {
+            Ok(bytes) => there.push((path, bytes)),
+            Err(ReadError::Os(Errno::NOENT)) => {}
+            Err(error) => return Err(LayoutError { path, problem: LayoutProblem::Unreadable(error) }),
+        }
+    }
+    last_of(there)
+}
+
 /// The layout that the files at [`PLACES`] ask for, as far as they are there, in that order. Each must be understood, and
 /// the last one counts as a whole, as for ostree-prepare-root.
-pub fn last_of(files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Result<Layout, LayoutError> {
+fn last_of(files: impl IntoIterator<Item = (PathBuf, Vec<u8>)>) -> Result<Layout, LayoutError> {
     let mut layout = Layout::default();
     for (path, bytes) in files {
         let text = std::str::from_utf8(&bytes).map_err(|_| LayoutProblem::NotText);
@@ -125,6 +147,7 @@ impl std::error::Error for LayoutError {}
 impl fmt::Display for LayoutProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreadable(error) => error.fmt(f),
             Self::NotText => write!(f, "it is not UTF-8 text"),
             Self::Line(line) => {
                 write!(f, "line {line} is neither [group], key=value in a group, nor a comment")

@@ -134,6 +134,7 @@ impl From<&PolicyError> for Fields {
     fn from(error: &PolicyError) -> Self {
         match error {
             PolicyError::Malformed { path, error, .. } => Self::of_file(path).with_found(error),
+            PolicyError::TooManyFiles { path } => Self::of_file(path),
             PolicyError::RevocationNotUnderstood { file } => {
                 Self::of_file(&file.path).with_found(&file.reason)
             }

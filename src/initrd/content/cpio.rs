@@ -1,98 +1,66 @@
-//! cpio archives in the format "newc", as the kernel reads them.
+//! cpio archives in the format "newc", read as Linux reads them. What no program writes, and what Linux takes in ways that
+//! differ between its versions or from what it says, is an error.
 
-use std::collections::HashMap;
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-/// The most bytes of a name, `PATH_MAX`.
-const NAME_MAX: u64 = 4096;
-/// The most bytes of a file with several names that is remembered until they have all come.
-const LINKED_MAX: u64 = 64 << 20;
+use super::rootfs::{Content, FileId, Rootfs, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
-/// The most bytes of all those files together.
-const KEPT_MAX: u64 = 128 << 20;
-/// The most names of one file that are files for us: each key directory may have a quarter of them.
-const NAMES_MAX: usize = 1024;
+/// The most bytes of a name or a symlink's target, `PATH_MAX`.
+const NAME_MAX: u32 = 4096;
+/// How much of a content is read at a time.
+const PIECE: usize = 64 << 10;
 
 const HEADER_LEN: usize = 110;
-const S_IFMT: u64 = 0o170000;
-const S_IFREG: u64 = 0o100000;
-const S_IFLNK: u64 = 0o120000;
+const TRAILER: &[u8] = b"TRAILER!!!";
+const S_IFBLK: u32 = 0o060_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFIFO: u32 = 0o010_000;
+const S_IFSOCK: u32 = 0o140_000;
 
-/// A member of an archive, as far as it is wanted.
-pub(super) enum Member {
-    /// A regular file; its content, if [`Members::limit`] asks for it.
-    File(Option<Vec<u8>>),
-    /// A symlink with this target.
-    Link(String),
-    /// A directory or a device.
-    Other,
-}
-
-/// Who goes through archives, and wants some of their members.
-pub(super) trait Members {
-    /// The most bytes of a file whose content is wanted, and nothing for all others.
-    fn limit(name: &str) -> Option<u64>;
-    /// Whether anything is taken note of under this name.
-    fn matters(name: &str) -> bool;
-    /// Takes note of a member; one that was there under this name is gone.
-    fn put(&mut self, name: &str, member: Member);
-}
-
-/// Reads one archive from a slice and gives back what follows it.
-pub(super) fn read_archive<'a>(bytes: &'a [u8], found: &mut impl Members) -> Result<&'a [u8]> {
-    let mut archive = Archive::new(bytes);
-    archive.read(found)?;
-    Ok(archive.input)
-}
-
-/// Reads the archives of a decompressed stream to its end.
-pub(super) fn read_archives(input: impl BufRead, found: &mut impl Members) -> Result<()> {
-    let mut archive = Archive::new(input);
-    while archive.skip_zeros()? {
-        archive.read(found)?;
-    }
-    Ok(())
-}
-
-/// A reader that knows how far it has come, since cpio aligns everything to 4 bytes.
-struct Archive<R> {
+/// A reader of archives that stand one behind another. It knows how far it has come, since cpio aligns everything to 4 bytes.
+pub(super) struct Archives<'a, R> {
     input: R,
     position: u64,
-    /// Files of which not all names have come yet.
-    linked: HashMap<FileId, Linked>,
-    /// Bytes of the contents in it.
-    kept: u64,
-}
-
-/// A file among those of one archive.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId {
-    device: (u64, u64),
-    inode: u64,
-}
-
-/// A file with several names. Its content comes with one of them, in most archives with the last.
-#[derive(Default)]
-struct Linked {
-    /// How many names have come.
-    seen: u64,
-    /// Those of them that matter.
-    names: Vec<String>,
-    content: Option<Vec<u8>>,
+    tree: &'a mut Rootfs,
+    /// Whether the content of a file of this path counts.
+    matters: fn(&[u8]) -> bool,
 }
 
 /// `struct cpio_newc_header`, less the fields that nobody needs here.
 struct Header {
     file: FileId,
-    mode: u64,
-    links: u64,
-    size: u64,
-    name_size: u64,
+    mode: u32,
+    links: u32,
+    size: u32,
+    name_size: u32,
+    /// The sum of all bytes, in the format that has one.
+    sum: Option<u32>,
 }
 
-impl<R: BufRead> Archive<R> {
+impl<'a, R: BufRead> Archives<'a, R> {
+    pub(super) fn new(input: R, tree: &'a mut Rootfs, matters: fn(&[u8]) -> bool) -> Self {
+        Self { input, position: 0, tree, matters }
+    }
+
+    /// Reads all archives up to the end of the input, at least one.
+    pub(super) fn read_all(mut self) -> Result<()> {
+        loop {
+            self.read()?;
+            if !self.skip_zeros()? {
+                return Ok(());
+            }
+            ensure!(self.position % 4 == 0, "at byte {}: padding that is no multiple of 4", self.position);
+        }
+    }
+
+    /// Reads one archive, and gives back the input behind it.
+    pub(super) fn read_one(mut self) -> Result<R> {
+        self.read()?;
+        Ok(self.input)
+    }
+
     /// Passes over padding; false at the end of the input.
     fn skip_zeros(&mut self) -> Result<bool> {
         loop {
@@ -109,124 +77,108 @@ impl<R: BufRead> Archive<R> {
             }
         }
     }
-}
-
-impl<R: Read> Archive<R> {
-    fn new(input: R) -> Self {
-        Self { input, position: 0, linked: HashMap::new(), kept: 0 }
-    }
 
     /// Reads one archive up to its trailer.
-    fn read<M: Members>(&mut self, found: &mut M) -> Result<()> {
-        self.linked.clear();
-        self.kept = 0;
+    fn read(&mut self) -> Result<()> {
         let mut raw = [0; HEADER_LEN];
         loop {
-            self.fill(&mut raw)?;
-            let header =
-                Header::parse(&raw).with_context(|| format!("cpio header at byte {}", self.position))?;
-            let name = self.name(header.name_size)?;
-            if name == "TRAILER!!!" {
+            let start = self.position;
+            self.fill(&mut raw).context("an archive without its trailer")?;
+            let member = Header::parse(&raw).and_then(|header| self.named_member(&header));
+            if member.with_context(|| format!("the cpio member at byte {start}"))? {
+                self.tree.end_archive();
                 return Ok(());
             }
-            self.member(&header, name, found)?;
         }
     }
 
-    fn name(&mut self, size: u64) -> Result<String> {
-        if size == 0 || size > NAME_MAX {
-            bail!("cpio header at byte {}: a name of {size} bytes", self.position);
+    /// Reads a member behind its header. Whether it is the trailer.
+    fn named_member(&mut self, header: &Header) -> Result<bool> {
+        let name = self.name(header.name_size)?;
+        self.tree.count(&name)?;
+        if name == TRAILER {
+            let plain = header.size == 0 && header.mode & S_IFMT != S_IFLNK;
+            ensure!(plain, "a trailer with a content, or that is a symbolic link");
+            return Ok(true);
         }
-        let mut name = vec![0; usize::try_from(size)?];
+        self.member(header, &name)?;
+        Ok(false)
+    }
+
+    /// A name, which ends with its first NUL; behind that there may be more, as padding.
+    fn name(&mut self, size: u32) -> Result<Vec<u8>> {
+        ensure!((1..=NAME_MAX).contains(&size), "a name of {size} bytes, expected 1 to {NAME_MAX}");
+        let mut name = vec![0; size as usize];
         self.fill(&mut name)?;
         self.align()?;
-        name.pop();
-        let name = String::from_utf8_lossy(&name).into_owned();
-        Ok(name.trim_start_matches("./").trim_start_matches('/').to_owned())
+        ensure!(name.last() == Some(&0), "a name without a NUL at its end");
+        name.truncate(name.iter().position(|byte| *byte == 0).unwrap_or(name.len()));
+        Ok(name)
     }
 
-    fn member<M: Members>(&mut self, header: &Header, name: String, found: &mut M) -> Result<()> {
-        match header.mode & S_IFMT {
-            S_IFREG if header.links > 1 => self.linked_file(header, name, found),
-            S_IFREG => {
-                let limit = M::limit(&name);
-                let content = self.content(header.size, limit, &name)?;
-                found.put(&name, Member::File(content));
-                Ok(())
-            }
+    fn member(&mut self, header: &Header, name: &[u8]) -> Result<()> {
+        let kind = header.mode & S_IFMT;
+        // Linux would look through a symlink of this name.
+        ensure!(
+            kind == S_IFDIR || !name.ends_with(b"/"),
+            "the name of what is no directory ends with a slash"
+        );
+        match kind {
+            S_IFREG => return self.file(header, name),
             S_IFLNK => {
-                let target = self.content(header.size, Some(NAME_MAX), &name)?.unwrap_or_default();
-                found.put(&name, Member::Link(String::from_utf8_lossy(&target).into_owned()));
-                Ok(())
+                let target = self.target(header.size)?;
+                return self.tree.make_symlink(name, &target);
             }
-            _ => {
-                self.content(header.size, None, &name)?;
-                found.put(&name, Member::Other);
-                Ok(())
-            }
+            _ => {}
+        }
+        // Linux makes nothing of what has a content and can't have one.
+        if header.size > 0 {
+            self.content(header.size, false)?;
+            return Ok(());
+        }
+        match kind {
+            S_IFDIR => self.tree.make_directory(name),
+            S_IFBLK | S_IFCHR | S_IFIFO | S_IFSOCK => self.tree.make_other(name, kind, header.linked()),
+            _ => self.tree.make_nothing(name),
         }
     }
 
-    /// One name of a file with several: whichever brings the content brings it for all. Only names that matter are kept, so
-    /// that a file with many others is read as fast as so many files.
-    fn linked_file<M: Members>(&mut self, header: &Header, name: String, found: &mut M) -> Result<()> {
-        let brings_content = header.size > 0;
-        if brings_content {
-            let limit = M::limit(&name).or((header.size <= LINKED_MAX).then_some(LINKED_MAX));
-            let content = self.content(header.size, limit, &name)?;
-            let linked = self.linked.entry(header.file).or_default();
-            let before = linked.content.replace(content.unwrap_or_default()).map_or(0, |old| old.len());
-            let after = linked.content.as_ref().map_or(0, Vec::len);
-            self.kept = self.kept - before as u64 + after as u64;
-            if self.kept > KEPT_MAX {
-                bail!(
-                    "files with several names, of which not all have come, have more than {KEPT_MAX} bytes"
-                );
-            }
+    fn file(&mut self, header: &Header, name: &[u8]) -> Result<()> {
+        let opened = self.tree.open(name, header.linked(), self.matters)?;
+        let (content, sum) = self.content(header.size, opened.is_some_and(|opened| opened.keep))?;
+        if let Some(expected) = header.sum.filter(|_| header.size > 0) {
+            ensure!(sum == expected, "its bytes have the sum {sum:08x}, expected {expected:08x}");
         }
-        let linked = self.linked.entry(header.file).or_default();
-        linked.seen += 1;
-        let put = |name: &str, found: &mut M| {
-            let content = M::limit(name).map(|_| linked.content.clone().unwrap_or_default());
-            found.put(name, Member::File(content));
-        };
-        if brings_content {
-            linked.names.iter().for_each(|name| put(name, found));
-        }
-        put(&name, found);
-        if M::matters(&name) {
-            linked.names.push(name);
-            if linked.names.len() > NAMES_MAX {
-                bail!("{} and more than {NAMES_MAX} other names are one file", linked.names[0]);
-            }
-        }
-        if linked.seen >= header.links {
-            let content = self.linked.remove(&header.file).and_then(|linked| linked.content);
-            self.kept -= content.map_or(0, |content| content.len() as u64);
-        }
-        Ok(())
+        opened.map_or(Ok(()), |opened| self.tree.write(opened, content))
     }
 
-    /// Reads a member's content if it has a limit, and passes over it otherwise.
-    fn content(&mut self, size: u64, limit: Option<u64>, name: &str) -> Result<Option<Vec<u8>>> {
-        let mut data = self.input.by_ref().take(size);
-        let (content, read) = match limit {
-            Some(limit) if size > limit => {
-                bail!("{name} has {size} bytes, more than the {limit} it may have")
-            }
-            Some(_) => {
-                let mut content = Vec::new();
-                let read = data.read_to_end(&mut content)? as u64;
-                (Some(content), read)
-            }
-            None => (None, io::copy(&mut data, &mut io::sink())?),
-        };
-        self.position += read;
-        if read < size {
-            bail!("{name} ends after {read} of {size} bytes");
-        }
+    /// A symlink's target, which ends with its first NUL.
+    fn target(&mut self, size: u32) -> Result<Vec<u8>> {
+        ensure!(size <= NAME_MAX, "a symbolic link of {size} bytes, expected at most {NAME_MAX}");
+        let mut target = vec![0; size as usize];
+        self.fill(&mut target)?;
         self.align()?;
-        Ok(content)
+        target.truncate(target.iter().position(|byte| *byte == 0).unwrap_or(target.len()));
+        Ok(target)
+    }
+
+    /// Reads a content, piece by piece, and adds its bytes up.
+    fn content(&mut self, size: u32, keep: bool) -> Result<(Content, u32)> {
+        let mut content = Content::writer(size.into(), keep);
+        let (mut left, mut sum) = (size as usize, 0_u32);
+        while left > 0 {
+            let piece = self.input.fill_buf()?;
+            ensure!(!piece.is_empty(), "its content ends {left} bytes early");
+            let piece = &piece[..piece.len().min(left).min(PIECE)];
+            content.add(piece);
+            sum = piece.iter().fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+            let len = piece.len();
+            self.input.consume(len);
+            left -= len;
+        }
+        self.position += u64::from(size);
+        self.align()?;
+        Ok((content.finish(), sum))
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
@@ -242,20 +194,31 @@ impl<R: Read> Archive<R> {
 }
 
 impl Header {
+    /// Linux reads numbers up to their first character that is no digit, or not at all: none but plain ones are known here.
     fn parse(raw: &[u8; HEADER_LEN]) -> Result<Self> {
-        if !raw.starts_with(b"070701") && !raw.starts_with(b"070702") {
-            bail!("no cpio magic");
+        ensure!(raw.starts_with(b"070701") || raw.starts_with(b"070702"), "no cpio magic");
+        let mut fields = [0; 13];
+        for (index, field) in fields.iter_mut().enumerate() {
+            let digits = &raw[6 + 8 * index..][..8];
+            if !digits.iter().all(u8::is_ascii_hexdigit) {
+                bail!("the number {}, expected 8 hexadecimal digits", digits.escape_ascii());
+            }
+            *field = u32::from_str_radix(std::str::from_utf8(digits)?, 16)?;
         }
-        let field = |index: usize| -> Result<u64> {
-            let digits = std::str::from_utf8(&raw[6 + 8 * index..][..8])?;
-            Ok(u64::from(u32::from_str_radix(digits, 16)?))
-        };
+        let [inode, mode, _, _, links, _, size, major, minor, _, _, name_size, sum] = fields;
+        ensure!(mode <= 0o177_777, "the mode {mode:o}, expected one of 16 bits");
         Ok(Self {
-            file: FileId { device: (field(7)?, field(8)?), inode: field(0)? },
-            mode: field(1)?,
-            links: field(4)?,
-            size: field(6)?,
-            name_size: field(11)?,
+            file: FileId { device: (major, minor), inode, kind: mode & S_IFMT },
+            mode,
+            links,
+            size,
+            name_size,
+            sum: raw.starts_with(b"070702").then_some(sum),
         })
+    }
+
+    /// What this member may share with others.
+    fn linked(&self) -> Option<FileId> {
+        (self.links >= 2).then_some(self.file)
     }
 }

@@ -8,6 +8,9 @@ use ostree_seal_trust::vkey::Vkey;
 
 use super::{Bootable, Origin, Trust, bootable, bootable_staged, of_deployment};
 use crate::refused::Refused;
+use ostree_seal_root::error::BootError;
+use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
+use ostree_seal_root::read::Mounted;
 
 /// Public keys of RFC 8032, 7.1.
 const KEYS: [&str; 3] = [
@@ -47,7 +50,7 @@ fn add_initramfs_of(root: &Path, content: &Path) {
     std::fs::create_dir_all(&modules).unwrap();
     std::fs::write(modules.join("vmlinuz"), "kernel").unwrap();
     let mut cpio = std::process::Command::new("sh")
-        .args(["-c", "find . ! -type d | cpio --quiet -o -H newc"])
+        .args(["-c", "find . | cpio --quiet -o -H newc"])
         .current_dir(content)
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -192,7 +195,7 @@ fn refuses_initramfs_that_starts_ostree_prepare_root_and_not_the_program() {
             ("usr/lib/ostree-seal/trusted.d/a.vkey", &key),
             ("usr/bin/ostree-seal-root", "program"),
         ];
-        let units = units.iter().map(|unit| (*unit, ""));
+        let units = units.iter().map(|unit| (*unit, "[Unit]"));
         add_initramfs(root.path(), &ours.into_iter().chain(units).collect::<Vec<_>>());
         root
     };
@@ -327,4 +330,159 @@ fn the_administrators_keys_count_beside_the_vendors_policy() {
 fn an_unsealed_policy_is_seen_as_such() {
     let root = tree(&[("usr/etc/ostree-seal/policy.conf", UNSEALED)]);
     assert!(matches!(trust(root.path()).unwrap(), Trust::Unsealed(Origin::Tree(..))));
+}
+
+/// A refusal that what is in an initramfs can cause: its word, and what makes it of a good initramfs.
+type Cause = (&'static str, fn(&Path));
+
+fn write(root: &Path, name: &str, content: impl AsRef<[u8]>) {
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+fn remove(root: &Path, name: &str) {
+    std::fs::remove_file(root.join(name)).unwrap();
+}
+
+const CONF: &str = "usr/lib/ostree-seal/policy.conf";
+const TRUSTED: &str = "usr/lib/ostree-seal/trusted.d";
+const REVOKED: &str = "usr/lib/ostree-seal/revoked.d";
+
+const CAUSES: &[Cause] = &[
+    ("policy/missing", |root| remove(root, CONF)),
+    ("policy/unreadable", |root| write(root, CONF, vec![b'#'; (64 << 10) + 1])),
+    ("policy/unreadable", |root| {
+        remove(root, CONF);
+        std::fs::create_dir(root.join(CONF)).unwrap();
+    }),
+    ("policy/unreadable", |root| write(root, REVOKED, "no directory")),
+    ("policy/malformed", |root| write(root, CONF, "")),
+    ("policy/malformed", |root| write(root, CONF, b"[seal]\nmode = sealed\xff\n")),
+    ("policy/malformed", |root| write(root, CONF, "mode = sealed\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\n[other]\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nkey = value\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nmode = sealed\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\n[seal]\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = maybe\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nproduct = a b\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\naccept = all\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nthreshold = 0\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nminimum-index = 01\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\non-refusal = shell\n")),
+    ("policy/malformed", |root| write(root, CONF, "[seal]\nmode = sealed\nno line\n")),
+    ("policy/too-many-files", |root| {
+        (0..256).for_each(|number| write(root, &format!("{TRUSTED}/{number}.vkey"), "no key"));
+    }),
+    ("policy/too-many-files", |root| {
+        (0..257).for_each(|number| write(root, &format!("{REVOKED}/{number}.txt"), "no key"));
+    }),
+    ("policy/too-many-files", |root| {
+        write(root, CONF, UNSEALED);
+        (0..256).for_each(|number| write(root, &format!("{TRUSTED}/{number}.vkey"), "no key"));
+    }),
+    ("policy/revocation-not-understood", |root| write(root, &format!("{REVOKED}/a.vkey"), "no key")),
+    ("policy/revocation-not-understood", |root| {
+        write(root, &format!("{REVOKED}/a.vkey"), vec![b'a'; (64 << 10) + 1]);
+    }),
+    ("policy/revocation-not-understood", |root| {
+        std::fs::create_dir_all(root.join(REVOKED).join("a.vkey")).unwrap();
+    }),
+    ("policy/too-few-keys", |root| remove(root, &format!("{TRUSTED}/a.vkey"))),
+    ("policy/too-few-keys", |root| write(root, &format!("{TRUSTED}/a.vkey"), vec![b'a'; (64 << 10) + 1])),
+    ("policy/too-few-keys", |root| write(root, &format!("{REVOKED}/a.vkey"), key(0))),
+    ("layout/not-understood", |root| write(root, PLACES[0], BOTH)),
+    ("layout/not-understood", |root| write(root, PLACES[1], b"\xff")),
+    ("layout/not-understood", |root| write(root, PLACES[0], "no line")),
+    ("layout/not-understood", |root| write(root, PLACES[1], "[etc]\ntransient=maybe\n")),
+    ("layout/not-understood", |root| write(root, PLACES[1], vec![b'#'; (1 << 20) + 1])),
+    ("layout/not-understood", |root| std::fs::create_dir_all(root.join(PLACES[1])).unwrap()),
+    ("layout/not-understood", |root| write(root, "etc/ostree", "no directory")),
+];
+
+/// What the program says of the policy and the layout below its root, as [`ostree_seal_root::run`] reads them.
+fn boots(root: &Path) -> Result<(), BootError> {
+    let directory = root.join("usr/lib/ostree-seal");
+    ostree_seal_root::check::policy::load(&directory).map_err(BootError::unchecked)?;
+    prepare_root_conf::read(&Mounted, PLACES.map(|name| root.join(name)))?;
+    Ok(())
+}
+
+/// The policy is the program's own code, so the gate's word for it is the boot's. What the gate doesn't read at all, since it
+/// is no file or no directory, and the layout, it refuses in words of its own.
+fn assert_gate_refuses(root: &Path, word: &str, of: &str) {
+    let error = trust(root).map(|_| ()).expect_err(of);
+    let found = error.downcast_ref::<CheckError>().map(CheckError::name);
+    let refused = error.downcast_ref::<ostree_seal_trust::policy::PolicyError>().is_some();
+    let in_own_words = error.downcast_ref::<Refused>().is_some();
+    assert!(found == Some(word) || refused || in_own_words, "{of}, {word}: {found:?} {error:#}");
+}
+
+#[test]
+fn what_the_boot_refuses_of_an_initramfs_the_gate_refuses_in_image_and_tree() {
+    let good = |root: &Path| {
+        write(root, CONF, SEALED);
+        write(root, &format!("{TRUSTED}/a.vkey"), key(0));
+    };
+    let reached = |cause: Option<fn(&Path)>, word: &str| {
+        let (seen, image, in_tree) = (tree(&[]), tree(&[]), tree(&[]));
+        for root in [&seen, &in_tree] {
+            good(root.path());
+            cause.iter().for_each(|cause| cause(root.path()));
+        }
+        write(seen.path(), "usr/bin/ostree-seal-root", "program");
+        add_initramfs_of(image.path(), seen.path());
+        match boots(seen.path()) {
+            Ok(()) => {
+                trust(image.path()).unwrap();
+                trust(in_tree.path()).unwrap();
+            }
+            Err(error) => {
+                assert_eq!(error.name(), word, "{error}");
+                assert_gate_refuses(image.path(), word, "the image");
+                // Without a policy, a tree knows nothing of sealing.
+                if word != "policy/missing" {
+                    assert_gate_refuses(in_tree.path(), word, "the tree");
+                }
+            }
+        }
+    };
+    reached(None, "");
+    CAUSES.iter().for_each(|(word, cause)| reached(Some(*cause), word));
+    // Every word that such files can cause has a cause above.
+    let about_files = |word: &&str| word.starts_with("policy/") || word.starts_with("layout/");
+    for word in BootError::names().filter(about_files) {
+        assert!(CAUSES.iter().any(|(caused, _)| *caused == word), "nothing causes {word}");
+    }
+}
+
+#[test]
+fn refuses_initramfs_that_linux_unpacks_otherwise_than_it_seems() {
+    let key = key(0);
+    let ours = [("usr/lib/ostree-seal/policy.conf", SEALED), ("usr/lib/ostree-seal/trusted.d/a.vkey", &*key)];
+    let root = tree(&ours);
+    add_initramfs(root.path(), &[ours[0], ours[1], ("usr/bin/ostree-seal-root", "program")]);
+    sealed(root.path());
+    let image = root.path().join(INITRAMFS);
+    let mut bytes = std::fs::read(&image).unwrap();
+    bytes.extend(b"garbage");
+    std::fs::write(&image, bytes).unwrap();
+    let refused = refused(root.path());
+    assert!(refused.contains("what Linux would unpack of it can't be told"), "{refused}");
+    assert!(refused.contains("make the initramfs again and commit the tree again"), "{refused}");
+}
+
+#[test]
+fn refuses_initramfs_whose_unit_is_masked() {
+    let (root, content) = (tree(&[]), tree(&[]));
+    write(content.path(), CONF, SEALED);
+    write(content.path(), &format!("{TRUSTED}/a.vkey"), key(0));
+    write(content.path(), "usr/bin/ostree-seal-root", "program");
+    write(content.path(), "usr/lib/systemd/system/ostree-seal-root.service", "[Unit]");
+    std::fs::create_dir_all(content.path().join("etc/systemd/system")).unwrap();
+    let mask = content.path().join("etc/systemd/system/ostree-seal-root.service");
+    std::os::unix::fs::symlink("/dev/null", mask).unwrap();
+    add_initramfs_of(root.path(), content.path());
+    let refused = refused(root.path());
+    assert!(refused.contains("/etc/systemd/system/ostree-seal-root.service is empty or a link to /dev/null"));
 }

@@ -56,6 +56,11 @@ pub enum PolicyError {
         /// What is wrong there.
         error: ConfError,
     },
+    /// A directory of keys has more files than [`FILES_MAX`].
+    TooManyFiles {
+        /// One of its files.
+        path: String,
+    },
     /// A file in `revoked.d` is not understood, so that the key which it revokes can't be told.
     RevocationNotUnderstood {
         /// The file.
@@ -90,6 +95,11 @@ impl Policy {
             line,
             error,
         })?;
+        for keys in [&files.trusted, &files.revoked] {
+            if let Some(file) = keys.get(FILES_MAX) {
+                return Err(PolicyError::TooManyFiles { path: file.path.clone() });
+            }
+        }
         if conf.mode == Mode::Unsealed {
             return Ok(Self::Unsealed(Unsealed { path: path.clone(), on_refusal: conf.on_refusal }));
         }
@@ -188,6 +198,7 @@ impl PolicyError {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Malformed { .. } => "policy/malformed",
+            Self::TooManyFiles { .. } => "policy/too-many-files",
             Self::RevocationNotUnderstood { .. } => "policy/revocation-not-understood",
             Self::TooFewKeys { .. } => "policy/too-few-keys",
         }
@@ -203,6 +214,10 @@ impl fmt::Display for PolicyError {
             Self::Malformed { path, line, error } => {
                 write!(f, "the policy {path} is not understood in line {line}: {error}")
             }
+            Self::TooManyFiles { path } => write!(
+                f,
+                "{path} is one file more than the {FILES_MAX} that may lie beside it; remove those that are no longer needed"
+            ),
             Self::RevocationNotUnderstood { file } => {
                 write!(f, "a revoked key can't be told: {file}; put the key's .vkey file there")
             }

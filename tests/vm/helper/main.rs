@@ -7,18 +7,21 @@
 //! * `vm-helper time PROGRAM [ARG...]` prints the wall time of a program in microseconds, its exit status, and
 //!   its peak memory in KiB;
 //! * `vm-helper setxattr NAME VALUE FILE` sets an extended attribute;
+//! * `vm-helper archives TABLE` prints the names of the cases in a table of archives, `archives TABLE NAME...` writes the
+//!   archives of these cases, `expected TABLE SUITE NAME` prints what its kernel makes of one, and `list DIRECTORY` what it has made;
 //! * `vm-helper replay LOG DISK SEED PART PARTS` cuts the power, see replay.rs.
 //!
 //! Without files, their names are read from standard input, one a line. The first failure ends it, with exit code 1.
 
 use std::fs::File;
-use std::io::{BufRead, ErrorKind, Read};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use ostree_seal_root::check::verity::{self, Enabled};
 
+mod archives;
 mod replay;
 
 fn main() -> ExitCode {
@@ -31,9 +34,12 @@ fn main() -> ExitCode {
         "locate" => locate(&files),
         "time" => time(&files),
         "setxattr" => set_xattr(&files),
+        "archives" => write_archives(&files),
+        "expected" => expected(&files),
+        "list" => list(&files),
         "replay" => cut_power(&files),
         _ => Err(format!(
-            "usage: vm-helper enable|measure [FILE...]|locate|time|setxattr|replay, not '{verb}'"
+            "usage: vm-helper enable|measure [FILE...]|locate|time|setxattr|archives|expected|list|replay, not '{verb}'"
         )),
     };
     match done {
@@ -43,6 +49,39 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn table(files: &[String]) -> Result<Vec<archives::Case>, String> {
+    let path = files.first().ok_or("which table?")?;
+    archives::parse(&std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?)
+}
+
+fn write_archives(files: &[String]) -> Result<(), String> {
+    for case in table(files)? {
+        if files.len() == 1 {
+            println!("{}{}", case.name, if case.alone { " alone" } else { "" });
+        } else if files[1..].contains(&case.name) {
+            let mut bytes = case.bytes()?;
+            // Where a boot loader would put the next file.
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            std::io::stdout().write_all(&bytes).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn expected(files: &[String]) -> Result<(), String> {
+    let [_, suite, name] = files else { return Err("expected TABLE SUITE NAME".to_owned()) };
+    let cases = table(files)?;
+    let case = cases.iter().find(|case| case.name == *name).ok_or("no such case")?;
+    case.expected(suite).iter().for_each(|line| println!("{line}"));
+    Ok(())
+}
+
+fn list(files: &[String]) -> Result<(), String> {
+    let directory = files.first().ok_or("which directory?")?;
+    archives::list(directory.as_ref())?.iter().for_each(|line| println!("{line}"));
+    Ok(())
 }
 
 fn enable(files: &[String]) -> Result<(), String> {
