@@ -79,7 +79,7 @@ const GENERATORS: [Generator; 3] = [
             ("from=/", "from=$TREE/"),
             ("from=$to", "from=$TREE$to"),
             ("\"/$place/", "\"$TREE/$place/"),
-            ("[[ ! -e $key ]] || put \"$key\"", "[[ ! -e $TREE$key ]] || put \"$TREE$key\""),
+            ("do ! there \"$key\" || put \"$key\"", "do ! there \"$TREE$key\" || put \"$TREE$key\""),
         ],
     },
 ];
@@ -250,11 +250,18 @@ fn a_hidden_key_counts_as_it_does_on_the_build_host() {
 #[test]
 fn no_initramfs_is_made_without_a_key_that_can_not_be_copied() {
     type Breakage = (&'static str, fn(&Scene));
-    let breakages: [Breakage; 4] = [
+    let breakages: [Breakage; 9] = [
         ("a dangling link", |scene| scene.link("usr/lib/ostree-seal/revoked.d/old.vkey", "nothing")),
         ("a dangling link of the administrator", |scene| {
             scene.link("etc/ostree-seal/revoked.d/old.vkey", "nothing");
         }),
+        ("a policy that is a dangling link", |scene| scene.link("etc/ostree-seal/policy.conf", "nothing")),
+        ("a layout that is a dangling link", |scene| scene.link("etc/ostree/prepare-root.conf", "nothing")),
+        ("keys of the administrator behind a dangling link", |scene| {
+            scene.link("etc/ostree-seal/revoked.d", "nothing");
+        }),
+        ("keys in a dangling link", |scene| scene.link("usr/lib/ostree-seal/revoked.d", "nothing")),
+        ("keys in a file", |scene| scene.write("etc/ostree-seal/revoked.d", "no directory")),
         ("a directory", |scene| {
             fs::create_dir_all(scene.place("usr/lib/ostree-seal/trusted.d/old.vkey")).unwrap();
         }),
@@ -263,6 +270,7 @@ fn no_initramfs_is_made_without_a_key_that_can_not_be_copied() {
             assert!(Command::new("mkfifo").arg(fifo).status().unwrap().success());
         }),
     ];
+    let of_directory = "revoked.d is no directory; this initramfs could not boot a sealed system";
     for generator in &GENERATORS {
         for (what, breakage) in breakages {
             let scene = Scene::new();
@@ -270,8 +278,14 @@ fn no_initramfs_is_made_without_a_key_that_can_not_be_copied() {
             let output = scene.run(generator);
             let said = said(&output);
             assert_eq!(output.status.code(), Some(1), "{} with {what}: {said}", generator.name);
-            let sentence = "old.vkey could not be copied; this initramfs could not boot a sealed system";
-            assert!(said.contains(sentence), "{} with {what}: {said}", generator.name);
+            let sentence = "could not be copied; this initramfs could not boot a sealed system";
+            assert!(
+                said.contains(sentence)
+                    || said.contains("there is no policy.conf")
+                    || said.contains(of_directory),
+                "{} with {what}: {said}",
+                generator.name
+            );
         }
     }
 }
