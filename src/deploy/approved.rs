@@ -16,12 +16,16 @@ use ostree_seal_trust::refusal::Refusal;
 
 use super::directory;
 use crate::convert::check_promise;
+use crate::refused::Refused;
 use crate::repo::{Checksum, Commit, Source};
+
+/// The most different notes of a commit that are looked at: one for each product or rotation of keys is a handful.
+const NOTES_MAX: usize = 256;
 
 /// Evidence that the check accepts for an image of one digest. Only [`Approved::find`] makes one.
 #[derive(Debug)]
 pub struct Approval {
-    evidence: Evidence,
+    note: Option<Vec<u8>>,
     claim: Claim,
 }
 
@@ -48,7 +52,7 @@ pub struct EvidenceSources<'a> {
 impl Approval {
     /// The note to be placed, if the evidence is one.
     pub fn note(&self) -> Option<&[u8]> {
-        self.evidence.note.as_deref()
+        self.note.as_deref()
     }
 
     /// The digest that the image must have.
@@ -69,9 +73,10 @@ impl Approved {
         let commit = sources.commit;
         let mut refusal = None;
         let mut approvals = Vec::new();
+        let mut evidence = evidence::none(CommitId(commit.checksum.0));
         for note in notes(sources, policy)? {
-            let evidence = evidence::with_note(note, objects.as_fd(), CommitId(commit.checksum.0), policy)?;
-            match approval_of(evidence, commit, policy) {
+            evidence::set_note(&mut evidence, note, objects.as_fd(), policy)?;
+            match approval_of(&evidence, commit, policy) {
                 Ok(approval) => approvals.push(approval),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
@@ -113,7 +118,14 @@ fn notes(sources: EvidenceSources<'_>, policy: &SealedPolicy) -> Result<Vec<Opti
     let all = of_commit.chain(directory::existing_note(deployment)?);
     // Whoever writes detached metadata may have written the same note thousands of times.
     let mut seen = HashSet::new();
-    let notes: Vec<_> = all.filter(|note| seen.insert(note.clone())).map(Some).collect();
+    let notes: Vec<_> = all.filter(|note| seen.insert(note.clone())).map(Some).take(NOTES_MAX + 1).collect();
+    if notes.len() > NOTES_MAX {
+        return Err(Refused(format!(
+            "the commit {} has more than {NOTES_MAX} different notes; attach those that count to a commit of their own",
+            commit.checksum
+        ))
+        .into());
+    }
     Ok(if notes.is_empty() { vec![None] } else { notes })
 }
 
@@ -125,8 +137,8 @@ fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     Ok(parent.map(|parent| Checksum(parent.0)))
 }
 
-fn approval_of(evidence: Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Approval> {
-    let claim = approve(&evidence, policy)?;
+fn approval_of(evidence: &Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Approval> {
+    let claim = approve(evidence, policy)?;
     check_promise(commit, claim.digest)?;
-    Ok(Approval { evidence, claim })
+    Ok(Approval { note: evidence.note.clone(), claim })
 }

@@ -32,25 +32,34 @@ pub fn read(
         true => read_optional(places.deployment, NOTE_FILE, NOTE_MAX)?,
         false => None,
     };
-    with_note(note, places.objects, commit, policy)
+    let mut evidence = none(commit);
+    set_note(&mut evidence, note, places.objects, policy)?;
+    Ok(evidence)
 }
 
-/// The same for a note that was read elsewhere, such as from detached metadata on a build host.
-pub fn with_note(
+/// No evidence yet for an image of this commit.
+pub fn none(commit: CommitId) -> Evidence {
+    Evidence { subject: Subject::Commit(commit), note: None, commit: None, parent: None }
+}
+
+/// Takes a note that was read elsewhere, such as one of several from detached metadata on a build host, in the place of the
+/// last one. The commit is read once, for the first note that needs it.
+pub fn set_note(
+    evidence: &mut Evidence,
     note: Option<Vec<u8>>,
     objects: BorrowedFd<'_>,
-    commit: CommitId,
     policy: &SealedPolicy,
-) -> Result<Evidence, CheckError> {
-    let mut evidence = Evidence { subject: Subject::Commit(commit), note, commit: None, parent: None };
-    if needs_commit(&evidence, commit, policy) {
+) -> Result<(), CheckError> {
+    evidence.note = note;
+    let Subject::Commit(commit) = evidence.subject else { return Ok(()) };
+    if evidence.commit.is_none() && needs_commit(evidence, commit, policy) {
         evidence.commit = read_commit(objects, commit)?;
         evidence.parent = match evidence.commit.as_ref().and_then(CommitObject::imported_parent) {
             Some(parent) => read_commit(objects, parent)?,
             None => None,
         };
     }
-    Ok(evidence)
+    Ok(())
 }
 
 /// A commit may have megabytes, so it is read only if the check will look at it.

@@ -88,10 +88,10 @@ pub(super) fn examine_repo(
     if candidates.is_empty() {
         candidates.push(None);
     }
-    let mut first = None;
+    let (mut first, mut evidence) = (None, evidence::none(id));
     for note in candidates {
-        let examined =
-            evidence::with_note(note, objects, id, policy).map(|evidence| image.examine(&evidence, policy));
+        let examined = evidence::set_note(&mut evidence, note, objects, policy)
+            .map(|()| image.examine(&evidence, policy));
         if matches!(&examined, Ok(examined) if examined.verdict.is_ok()) {
             return Ok(examined);
         }
