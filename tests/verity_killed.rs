@@ -23,7 +23,7 @@ fn image(system: &System) -> PathBuf {
     system.deploy(&["--defer-verity"]).ok();
     let extra = system.root.join("extra");
     fs::create_dir(&extra).unwrap();
-    for (name, extents) in [("few", 3_u64), ("four", 4)] {
+    for (name, extents) in [("few", 3_u64), ("four", 4), ("more", 9), ("many", 400)] {
         let file = fs::File::create(extra.join(name)).unwrap();
         for at in 0..extents {
             std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], at * 8192).unwrap();

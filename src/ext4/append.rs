@@ -1,4 +1,5 @@
-//! Extents behind the last one of a file: only the right edge of its extent tree changes.
+//! Extents behind the last one of a file: only the right edge of its extent tree changes, and nothing of it in its place. Nodes
+//! that change get blocks of their own, so that the inode goes from the old tree to the new one with one write.
 
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -21,8 +22,10 @@ const _: () = assert!((NODE_MAX as usize + 1) * ENTRY + size_of::<u32>() == BLOC
 pub(super) struct Appended {
     /// What goes into the inode.
     pub(super) root: [u8; 60],
-    /// Nodes that changed or are new, with the blocks that they go to.
+    /// New nodes, with the blocks that they go to.
     pub(super) nodes: Vec<(u64, [u8; BLOCK_LEN])>,
+    /// Blocks of nodes that aren't part of the tree any more.
+    pub(super) freed: Vec<u64>,
 }
 
 /// Appends runs of blocks from a logical block on. Blocks for new nodes come from `allocate`; nothing is written.
@@ -73,12 +76,13 @@ struct Node {
     /// Its block; the root has none.
     block: u64,
     bytes: Vec<u8>,
-    changed: bool,
+    /// Whether no inode points at it yet.
+    is_new: bool,
 }
 
 impl Node {
     fn new(block: u64, depth: u16) -> Self {
-        let mut node = Self { block, bytes: vec![0; BLOCK_LEN], changed: true };
+        let mut node = Self { block, bytes: vec![0; BLOCK_LEN], is_new: true };
         node.set_header(0, NODE_MAX, depth);
         node
     }
@@ -104,12 +108,18 @@ impl Node {
         self.header().eh_entries >= self.header().eh_max
     }
 
+    /// Has the last entry of an index point at another block.
+    fn point_last_at(&mut self, child: u64) {
+        let at = ENTRY * usize::from(self.header().eh_entries.get());
+        let logical = self.bytes[at..].first_chunk().map_or(0, |first| u32::from_le_bytes(*first));
+        self.bytes[at..at + ENTRY].copy_from_slice(index(logical, child).as_bytes());
+    }
+
     fn push(&mut self, entry: &[u8]) {
         let header = self.header();
         let count = header.eh_entries.get();
         self.bytes[ENTRY * (usize::from(count) + 1)..][..ENTRY].copy_from_slice(entry);
         self.set_header(count + 1, header.eh_max.get(), header.eh_depth.get());
-        self.changed = true;
     }
 }
 
@@ -118,12 +128,13 @@ struct Edge {
     inode: u32,
     nodes: Vec<Node>,
     done: Vec<Node>,
+    freed: Vec<u64>,
 }
 
 impl Edge {
     fn read(disk: &Disk<'_>, inode: &Inode) -> Result<Self> {
-        let root = Node { block: 0, bytes: inode.i_block().to_vec(), changed: false };
-        let mut edge = Self { inode: inode.number(), nodes: vec![root], done: Vec::new() };
+        let root = Node { block: 0, bytes: inode.i_block().to_vec(), is_new: true };
+        let mut edge = Self { inode: inode.number(), nodes: vec![root], done: Vec::new(), freed: Vec::new() };
         // The tree was read before: it has as many levels as it says, and no node below the root is empty.
         for _ in 0..EXT4_MAX_EXTENT_DEPTH {
             let last = edge.nodes.last().map(|node| node.bytes.as_slice()).unwrap_or_default();
@@ -133,7 +144,7 @@ impl Edge {
             }
             let Some(entry) = entries::<IndexRecord>(last, &header).pop() else { break };
             let block = child_of(&entry);
-            edge.nodes.push(Node { block, bytes: disk.block(block)?.to_vec(), changed: false });
+            edge.nodes.push(Node { block, bytes: disk.block(block)?.to_vec(), is_new: false });
         }
         Ok(edge)
     }
@@ -144,6 +155,7 @@ impl Edge {
             Some(at) => at,
             None => self.grow(allocate)?,
         };
+        self.renew(at, allocate)?;
         let depth = self.nodes[at].header().eh_depth.get();
         if depth == 0 {
             self.nodes[at].push(extent.as_bytes());
@@ -163,6 +175,20 @@ impl Edge {
         }
         self.nodes[at].push(&below);
         self.nodes.extend(branch.into_iter().rev());
+        Ok(())
+    }
+
+    /// Gives the nodes from the root to this place blocks of their own. Each is the last entry of the one above it.
+    fn renew(&mut self, at: usize, allocate: &mut dyn FnMut() -> Result<u64>) -> Result<()> {
+        for place in 1..=at {
+            if self.nodes[place].is_new {
+                continue;
+            }
+            let block = allocate()?;
+            self.freed.push(std::mem::replace(&mut self.nodes[place].block, block));
+            self.nodes[place].is_new = true;
+            self.nodes[place - 1].point_last_at(block);
+        }
         Ok(())
     }
 
@@ -196,7 +222,7 @@ impl Edge {
         let root =
             root.ok_or_else(|| Error::damaged(format_args!("inode {} has no extent tree", self.inode)))?;
         let mut written = Vec::new();
-        for node in self.done.into_iter().chain(nodes).filter(|node| node.changed) {
+        for node in self.done.into_iter().chain(nodes).filter(|node| node.is_new) {
             let max = node.header().eh_max.get();
             let mut bytes = [0; BLOCK_LEN];
             bytes.copy_from_slice(&node.bytes);
@@ -206,6 +232,6 @@ impl Edge {
             }
             written.push((node.block, bytes));
         }
-        Ok(Appended { root, nodes: written })
+        Ok(Appended { root, nodes: written, freed: self.freed })
     }
 }

@@ -1,13 +1,15 @@
 //! Switching on fs-verity: a plan of every block first, then the bytes. Whoever is interrupted leaves a file system that says
 //! so, and that `e2fsck` repairs: trees are on the disk before an inode points at them.
 
+use std::collections::BTreeSet;
+
 use super::append::{Appended, append};
 use super::disk::Disk;
 use super::error::{Error, Result};
 use super::examine::{Examined, Findings, Verity};
 use super::file_system::FileSystem;
 use super::format::{BLOCK, BLOCK_LEN};
-use super::free::{Free, Run, bitmap, mark};
+use super::free::{Free, Run, bitmap, mark, unmark};
 use super::inode::Inode;
 use super::metadata::{self, Spool, Stored};
 
@@ -20,6 +22,9 @@ pub struct Plan<'s, 'f> {
     system: &'s mut FileSystem<'f>,
     spool: Spool,
     files: Vec<Planned>,
+    /// Blocks that aren't used any more.
+    freed: BTreeSet<u64>,
+    /// How many more are used.
     blocks: u64,
 }
 
@@ -34,6 +39,8 @@ struct Planned {
     runs: Vec<Run>,
     /// Blocks for new nodes of its extent tree.
     nodes: Vec<u64>,
+    /// Blocks of nodes that those take the place of.
+    freed: Vec<u64>,
 }
 
 impl Planned {
@@ -59,16 +66,21 @@ impl<'s, 'f> Plan<'s, 'f> {
         }
         let needed: u64 = findings.files.iter().filter(wanted).map(|file| metadata::blocks(file.size)).sum();
         let no_space = Error::NoSpace { needed: needed * BLOCK, free: free.blocks() * BLOCK };
-        let before = free.blocks();
-        let mut files = Vec::new();
+        let (before, found_free) = (free.blocks(), free.clone());
+        let (mut files, mut freed) = (Vec::new(), BTreeSet::new());
         for file in findings.files {
             let Some(stored) = file.stored else { continue };
-            match plan(system, &mut free, &file, stored)? {
-                Some(planned) => files.push(planned),
-                None => return Err(no_space),
+            let Some(planned) = plan(system, &mut free, &file, stored)? else { return Err(no_space) };
+            for block in &planned.freed {
+                if found_free.touches(*block, 1) || !freed.insert(*block) {
+                    let inode = planned.inode;
+                    return Err(Error::damaged(format_args!("inode {inode} has a node that isn't its own")));
+                }
             }
+            files.push(planned);
         }
-        Ok(Self { system, spool: findings.spool, files, blocks: before - free.blocks() })
+        let blocks = (before - free.blocks()).saturating_sub(freed.len() as u64);
+        Ok(Self { system, spool: findings.spool, files, freed, blocks })
     }
 
     /// How many files get fs-verity.
@@ -135,26 +147,29 @@ impl<'s, 'f> Plan<'s, 'f> {
             file.runs.iter().copied().chain(file.nodes.iter().map(node))
         });
         let taken = split_at_groups(all, geometry.blocks_per_group);
-        let mut rest = taken.as_slice();
-        while let Some(first) = rest.first() {
-            let group = u32::try_from(first.start / geometry.blocks_per_group).unwrap_or(u32::MAX);
+        let group_of = |block: u64| u32::try_from(block / geometry.blocks_per_group).unwrap_or(u32::MAX);
+        let groups: BTreeSet<u32> =
+            taken.iter().map(|run| run.start).chain(self.freed.iter().copied()).map(group_of).collect();
+        for group in groups {
             let (start, len) = geometry.group_range(group);
             let mut bits = bitmap(disk, geometry, &self.system.groups, (group, &metadata))?;
-            let mut used = 0;
-            let count = rest.partition_point(|run| run.start < start + len);
-            for run in &rest[..count] {
-                if mark(&mut bits, run.start - start, run.len) > 0 {
-                    return Err(Error::damaged("a block was taken twice"));
-                }
-                used += u32::try_from(run.len).unwrap_or(u32::MAX);
+            let mut free = u64::from(self.system.groups.free_blocks(group));
+            let from = taken.partition_point(|run| run.start < start);
+            for run in taken[from..].iter().take_while(|run| run.start < start + len) {
+                let before = mark(&mut bits, run.start - start, run.len);
+                let left = free.checked_sub(run.len).filter(|_| before == 0);
+                free = left.ok_or_else(|| Error::damaged("the image has changed meanwhile"))?;
             }
-            rest = &rest[count..];
-            self.system.groups.write_bitmap((disk, geometry), group, (&bits, used))?;
+            for block in self.freed.range(start..start + len) {
+                free += u64::from(!unmark(&mut bits, block - start));
+            }
+            let free = u32::try_from(free).unwrap_or(u32::MAX);
+            self.system.groups.write_bitmap((disk, geometry), group, (&bits, free))?;
         }
         Ok(())
     }
 
-    /// The inode last: extent and flag come with one write, except where the extent is in a node of its own.
+    /// The inode last: the way to the tree and the flag come with one write.
     fn write_inode(&self, file: &Planned) -> Result<()> {
         let (disk, geometry) = (&self.system.disk, &self.system.geometry);
         let mut inode = self.system.inode(file.inode)?;
@@ -165,7 +180,8 @@ impl<'s, 'f> Plan<'s, 'f> {
         for (block, bytes) in &appended.nodes {
             disk.write(block * BLOCK, bytes)?;
         }
-        inode.enable_verity(appended.root, metadata::blocks(file.size) + file.nodes.len() as u64)?;
+        let more = metadata::blocks(file.size) + file.nodes.len() as u64;
+        inode.enable_verity(appended.root, more, file.freed.len() as u64)?;
         inode.write(disk, geometry)
     }
 }
@@ -179,7 +195,7 @@ fn plan(
 ) -> Result<Option<Planned>> {
     let Some(runs) = free.take(metadata::blocks(file.size)) else { return Ok(None) };
     let Examined { inode, size, stray, .. } = *file;
-    let mut planned = Planned { inode, size, stored, stray, runs, nodes: Vec::new() };
+    let mut planned = Planned { inode, size, stored, stray, runs, nodes: Vec::new(), freed: Vec::new() };
     let mut nodes = Vec::new();
     let mut is_full = false;
     let appended = extend(system, &system.inode(inode)?, &planned, &mut || match free.take(1).as_deref() {
@@ -195,8 +211,7 @@ fn plan(
     if is_full {
         return Ok(None);
     }
-    appended?;
-    planned.nodes = nodes;
+    (planned.freed, planned.nodes) = (appended?.freed, nodes);
     Ok(Some(planned))
 }
 

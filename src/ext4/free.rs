@@ -172,6 +172,14 @@ pub(super) fn bitmap(
     Ok(bitmap)
 }
 
+/// Marks a block as free; whether it was so already.
+pub(super) fn unmark(bitmap: &mut Bitmap, bit: u64) -> bool {
+    let byte = &mut bitmap[usize::try_from(bit / 8).unwrap_or(usize::MAX)];
+    let before = *byte >> (bit % 8) & 1 == 0;
+    *byte &= !(1 << (bit % 8));
+    before
+}
+
 /// Marks blocks as used; how many of them were so already.
 pub(super) fn mark(bitmap: &mut Bitmap, from: u64, len: u64) -> u64 {
     let mut before = 0;
@@ -185,7 +193,7 @@ pub(super) fn mark(bitmap: &mut Bitmap, from: u64, len: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Free, Run, mark};
+    use super::{Free, Run, mark, unmark};
 
     fn free(runs: &[(u64, u64)]) -> Free {
         let mut bitmap = [0xff; 4096];
@@ -222,5 +230,7 @@ mod tests {
         assert_eq!(mark(&mut bitmap, 5, 6), 0);
         assert_eq!((bitmap[0], bitmap[1], bitmap[2]), (0b1110_0000, 0b0000_0111, 0));
         assert_eq!(mark(&mut bitmap, 0, 16), 6);
+        assert!(!unmark(&mut bitmap, 9) && unmark(&mut bitmap, 9));
+        assert_eq!((bitmap[0], bitmap[1]), (0xff, 0b1111_1101));
     }
 }

@@ -91,15 +91,15 @@ impl Groups {
         }
     }
 
-    /// Takes note of a group's bitmap in which so many blocks more are in use, and writes both.
+    /// Takes note of a group's bitmap in which so many blocks are free, and writes both.
     pub(super) fn write_bitmap(
         &mut self,
         (disk, geometry): (&Disk<'_>, &Geometry),
         group: u32,
-        (bitmap, used): (&[u8; BLOCK_LEN], u32),
+        (bitmap, free): (&[u8; BLOCK_LEN], u32),
     ) -> Result<()> {
         let block = self.block_bitmap(group);
-        let [a, b, c, d] = self.free_blocks(group).saturating_sub(used).to_le_bytes();
+        let [a, b, c, d] = free.to_le_bytes();
         let descriptor = &mut self.descriptors[group as usize];
         descriptor.bg_free_blocks_count_lo = [a, b].into();
         descriptor.bg_free_blocks_count_hi = [c, d].into();

@@ -122,11 +122,11 @@ impl Inode {
         crc32c(crc32c(seed, &self.number.to_le_bytes()), &self.record.i_generation.get().to_le_bytes())
     }
 
-    /// Switches fs-verity on, with this root of the extent tree, and so many blocks more.
-    pub(super) fn enable_verity(&mut self, root: [u8; 60], blocks: u64) -> Result<()> {
+    /// Switches fs-verity on, with this root of the extent tree, and so many blocks more and fewer.
+    pub(super) fn enable_verity(&mut self, root: [u8; 60], more: u64, fewer: u64) -> Result<()> {
         let unit = if self.has(EXT4_HUGE_FILE_FL) { 1 } else { BLOCK / 512 };
         let high_half = u32::from(self.record.i_blocks_high.get()).into();
-        let count = join(self.record.i_blocks_lo, high_half) + blocks * unit;
+        let count = (join(self.record.i_blocks_lo, high_half) + more * unit).saturating_sub(fewer * unit);
         let [a, b, c, d, e, f, 0, 0] = count.to_le_bytes() else {
             return Err(Error::damaged(format_args!(
                 "inode {} has more blocks than are possible",

@@ -108,9 +108,10 @@ pub fn require_verity(image: &Path, what: &str) {
 pub fn contents(image: &Path) -> BTreeMap<String, Vec<u8>> {
     let file = File::open(image).unwrap();
     let paths = files(&system(&file).unwrap()).into_keys();
-    match ext4_view::Ext4::load_from_path(image) {
-        Ok(disk) => paths.map(|path| (path.clone(), disk.read(path.as_str()).unwrap())).collect(),
-        Err(_) => {
+    let disk = ext4_view::Ext4::load_from_path(image).ok().filter(|disk| disk.metadata("/").is_ok());
+    match disk {
+        Some(disk) => paths.map(|path| (path.clone(), disk.read(path.as_str()).unwrap())).collect(),
+        None => {
             let copy = super::scratch();
             let command = format!("rdump / {}", copy.path().display());
             Run::of(tool("debugfs").arg("-R").arg(command).arg(image)).ok();
