@@ -262,3 +262,31 @@ fn trouble_of_diff_and_explain_is_2() {
         );
     }
 }
+
+/// `a{sv}` with the digest that a commit promises.
+fn promise(digest: &str) -> ostree::glib::Variant {
+    use ostree::glib::prelude::ToVariant as _;
+    let bytes: Vec<u8> = (0..32).map(|at| u8::from_str_radix(&digest[at * 2..][..2], 16).unwrap()).collect();
+    let metadata = ostree::glib::VariantDict::new(None);
+    metadata.insert_value("ostree.composefs.digest.v0", &bytes.to_variant());
+    metadata.end()
+}
+
+#[test]
+fn convert_says_why_the_image_is_not_the_one_that_was_promised() {
+    let both = Both::new();
+    let image = both.scratch.path().join("image");
+    let (digest, _) = convert(&both.repo.path, "old", &image);
+    let mut items = old();
+    items.iter_mut().find(|item| item.path == "/etc/machine-id").unwrap().mode = 0o100444;
+    both.repo.commit_with("promised", &items, Some(&promise(&digest)));
+    let args = ["convert", &repo_arg(&both.repo.path), "promised", image.to_str().unwrap()];
+    let run = seal(&args);
+    assert_eq!((run.code, run.stdout.as_str()), (Some(3), ""), "{}", run.stderr);
+    let says = format!("the image that was promised is {}: /etc/machine-id differs: mode\n", image.display());
+    assert!(run.stderr.starts_with(&says), "{}", run.stderr);
+    // Another image says nothing of it.
+    convert(&both.repo.path, "new", &image);
+    let run = seal(&args);
+    assert!(run.code == Some(3) && run.stderr.starts_with("error: commit"), "{}", run.stderr);
+}

@@ -6,13 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::cache::CacheArgs;
+use super::cache::{CacheArgs, UsedCache};
 use super::commit::CommitArgs;
 use super::print;
 use super::progress::ObjectBar;
 use crate::convert;
+use crate::look::{self, Side};
 use crate::output::{ImageVerity, NewImage};
-use crate::repo::{Check, Load};
+use crate::repo::{Check, Commit, Load, Source};
 
 /// Write the composefs image of a commit
 ///
@@ -82,7 +83,12 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     };
     let converted = convert::convert(&source, &commit, load, &mut image)?;
     let image = image.seal()?;
-    convert::check_promise(&commit, image.written().digest)?;
+    if let Err(refused) = convert::check_promise(&commit, image.written().digest) {
+        if let Some(cause) = cause(args, &source, &commit, &cache) {
+            print::say(format_args!("the image that was promised is {}: {cause}", args.image.display()));
+        }
+        return Err(refused.into());
+    }
     let written = image.publish()?;
     let known_objects = cache.save(&source);
     if !args.json {
@@ -107,4 +113,11 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         threads: args.commit.threads().get(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// Why the image isn't the one that was promised, if that is the one that was to be replaced.
+fn cause(args: &ConvertArgs, source: &Source, commit: &Commit, cache: &UsedCache) -> Option<String> {
+    let old = Side::file(&args.image).ok().filter(|old| old.traits.digest == commit.image_digest)?;
+    let new = Side::commit(source, commit, args.commit.threads(), cache, &mut ()).ok()?;
+    Some(look::explain(&look::diff(&old, &new), old.traits, new.traits))
 }
