@@ -11,6 +11,7 @@ pub mod ext4; // ext4 in a file, which fs-verity can be switched on in
 pub mod merkle; // the fs-verity digest in user space
 pub mod repo; // OSTree repositories: commit -> tree
 pub mod shown; // text from outside, fit for a terminal
+pub mod threads; // many pieces of work
 pub mod tree; // a file system as plain data
 
 pub mod convert; // the pipeline from a commit to an image

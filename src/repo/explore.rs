@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, anyhow};
@@ -16,9 +16,9 @@ use super::dirtree::Dirtree;
 use super::file::{FileReader, Work};
 use super::known::{Check, ObjectCache};
 use super::object::ObjectInfo;
-use super::queue::Queue;
 use super::store::{Metadata, Store, read_metadata};
 use super::xattrs::Xattrs;
+use crate::threads::{self, Queue, lock};
 
 /// How many dirtrees a thread reads before it hands over what is in them.
 const DIRTREES: usize = 64;
@@ -97,7 +97,7 @@ pub(super) struct SeenDirtrees(Mutex<HashMap<Checksum, u32>>);
 impl SeenDirtrees {
     /// A dirtree's row, and whether nobody has asked for it before.
     pub(super) fn number(&self, object: Checksum) -> anyhow::Result<(u32, bool)> {
-        let mut seen = self.lock();
+        let mut seen = lock(&self.0);
         let next = u32::try_from(seen.len())?;
         let row = *seen.entry(object).or_insert(next);
         Ok((row, row == next))
@@ -105,12 +105,7 @@ impl SeenDirtrees {
 
     /// How many there are.
     pub(super) fn count(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// A thread that panics with the lock leaves the map whole, so poison has no meaning here.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Checksum, u32>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).len()
     }
 }
 
@@ -150,16 +145,9 @@ pub(super) fn explore<T>(
 ) -> anyhow::Result<T> {
     let (queue, seen) = (Queue::new(), SeenDirtrees::default());
     let (sender, results) = mpsc::channel();
-    thread::scope(|scope| {
-        for _ in 0..threads.get() {
-            let (queue, seen, results) = (&queue, &seen, sender.clone());
-            scope.spawn(move || Explorer { stores, cache, check, queue, seen, results }.run());
-        }
-        drop(sender);
-        let result = ask(&Reading { queue: &queue, seen: &seen, results });
-        queue.close();
-        result
-    })
+    let work =
+        || Explorer { stores, cache, check, queue: &queue, seen: &seen, results: sender.clone() }.run();
+    threads::work_off(&queue, threads, work, || ask(&Reading { queue: &queue, seen: &seen, results }))
 }
 
 impl Reading<'_> {
@@ -183,13 +171,17 @@ impl Explorer<'_> {
     /// Job by job until the queue is closed.
     fn run(self) {
         let _alarm = Alarm(&self.results);
-        let mut files = FileReader::new(self.stores, self.check);
+        // Its buffers are for those who read files; many threads only list.
+        let mut files = None;
         let mut buffer = Vec::new();
         while let Some(job) = self.queue.next() {
             let sent = match job {
                 Job::Dirtrees(open) => self.explore(open, &mut buffer),
                 Job::Dirmeta(row) => self.send(self.dirmeta(row, &mut buffer)),
-                Job::Files(rows) => self.send(read_files(&mut files, &rows)),
+                Job::Files(rows) => {
+                    let files = files.get_or_insert_with(|| FileReader::new(self.stores, self.check));
+                    self.send(read_files(files, &rows))
+                }
             };
             if sent.is_err() {
                 return;

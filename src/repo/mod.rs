@@ -33,7 +33,6 @@ mod assemble; // table of objects -> tree
 mod explore; // what the threads do
 mod list; // commit -> names of file objects
 mod presence; // whether objects that a cache knows are there
-mod queue; // jobs for them
 mod walk; // commit -> table of objects
 
 pub use checksum::Checksum;

@@ -6,7 +6,6 @@ mod coverage; // how many have fs-verity
 mod order; // in which they are taken
 mod pass; // switches it on where it is missing, and measures
 mod problem; // why an object can't be part of a sealed deployment
-mod queue; // what is handed out to threads
 
 pub use coverage::{Coverage, coverage};
 pub use object::Object;

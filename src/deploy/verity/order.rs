@@ -9,7 +9,10 @@ use rustix::io::Errno;
 
 use super::object::{Object, prefix};
 use super::problem::{ObjectError, Problem};
-use super::queue::{Queue, lock};
+use crate::threads::{Then, each, for_pieces, lock};
+
+/// Pieces that don't write are short, so that a thread is worth it for so many of them.
+pub(super) const SHORT: usize = 32;
 
 /// Index, type and inode number of an object that was found.
 type Found = (usize, FileType, u64);
@@ -25,14 +28,13 @@ pub(super) fn inode_order(
     wanted.sort_unstable_by_key(|wanted| (wanted.parent, wanted.prefix));
     let directories: Vec<_> = wanted.chunk_by(|one, next| one.parent == next.parent).collect();
     let all = Mutex::new(Vec::with_capacity(objects.len()));
-    let queue = Queue::new(directories.len(), threads);
-    queue.run(|place| {
+    let threads = for_pieces(threads, directories.len(), SHORT);
+    let found = each(directories.len(), threads, |place| {
         let mut found = find_inodes(directory, directories[place])?;
         lock(&all).append(&mut found);
-        Ok(true)
+        Ok(Then::Next)
     });
-    queue
-        .finish()
+    found
         .map_err(|(place, problem)| ObjectError::new(&objects[directories[place][0].index].path, problem))?;
     in_order(objects, all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }

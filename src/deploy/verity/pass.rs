@@ -10,6 +10,7 @@
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,9 +19,9 @@ use rustix::fs::{self, Advice, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::object::Object;
-use super::order::inode_order;
+use super::order::{SHORT, inode_order};
 use super::problem::{ObjectError, Problem};
-use super::queue::{Queue, lock};
+use crate::threads::{Then, each, for_pieces, lock};
 
 /// Threads that wait for the disk at the same time. From 8 on the time stays the same, on disks with and without a latency:
 /// `tests/vm/bench-deploy`.
@@ -83,9 +84,9 @@ pub fn keep_sealed(
     objects: &[Object<'_>],
     pass: &Pass<'_>,
 ) -> Result<SealedObjects, ObjectError> {
-    let queue = Queue::new(objects.len(), pass.queue_depth);
+    let threads = for_pieces(pass.queue_depth, objects.len(), SHORT);
     let lacking = Mutex::new(Vec::new());
-    let before = queue.run(|place| {
+    let measured = each(objects.len(), threads, |place| {
         let object = &objects[place];
         let sealed = object.is_sealed(open_object(&directory, &object.path)?);
         match sealed {
@@ -94,11 +95,12 @@ pub fn keep_sealed(
             Ok(false) | Err(Problem::Measure(MeasureError::Unsupported)) => lock(&lacking).push(place),
             Err(problem) => return Err(problem),
         }
-        Ok(sealed == Ok(true))
+        Ok(Then::Next)
     });
-    queue.finish().map_err(|(place, problem)| ObjectError::new(&objects[place].path, problem))?;
+    measured.map_err(|(place, problem)| ObjectError::new(&objects[place].path, problem))?;
     let lacking = lacking.into_inner().unwrap_or_else(PoisonError::into_inner);
     let lacking: Vec<_> = lacking.into_iter().map(|place| objects[place].clone()).collect();
+    let before = objects.len() - lacking.len();
     Ok(SealedObjects { enabled: 0, before }.plus(seal_objects(directory, &lacking, pass)?))
 }
 
@@ -143,36 +145,34 @@ impl Run<'_> {
     /// make a batch. Those are being read ahead, and come back in order.
     fn look_at_batch(&self, rest: &mut &[usize]) -> Result<(SealedObjects, Vec<usize>), ObjectError> {
         let order = *rest;
-        let queue = Queue::new(order.len(), self.pass.queue_depth);
+        let threads = for_pieces(self.pass.queue_depth, order.len(), SHORT);
         let lacking = Mutex::new(Lacking::default());
-        let before = queue.run(|place| {
+        let measured = each(order.len(), threads, |place| {
             let object = &self.objects[order[place]];
             let file = open_object(self.directory, &object.path)?;
             if object.is_sealed(&file)? {
                 (self.pass.progress)();
-                return Ok(true);
+                return Ok(Then::Next);
             }
             let bytes = read_ahead(&file);
             let mut lacking = lock(&lacking);
             lacking.files.push(place);
             lacking.bytes += bytes;
-            if lacking.files.len() >= BATCH.files || lacking.bytes >= BATCH.bytes {
-                queue.close();
-            }
-            Ok(false)
+            let full = lacking.files.len() >= BATCH.files || lacking.bytes >= BATCH.bytes;
+            Ok(if full { Then::Stop } else { Then::Next })
         });
-        let taken = queue.finish().map_err(|(place, problem)| self.error(order[place], problem))?;
+        let taken = measured.map_err(|(place, problem)| self.error(order[place], problem))?;
         let mut places = lacking.into_inner().unwrap_or_else(PoisonError::into_inner).files;
         places.sort_unstable();
         *rest = &order[taken..];
-        let lacking = places.into_iter().map(|place| order[place]).collect();
-        Ok((SealedObjects { enabled: 0, before }, lacking))
+        let lacking: Vec<_> = places.into_iter().map(|place| order[place]).collect();
+        Ok((SealedObjects { enabled: 0, before: taken - lacking.len() }, lacking))
     }
 
     /// Switches fs-verity on for these objects.
     fn enable(&self, lacking: &[usize]) -> Result<SealedObjects, ObjectError> {
-        let queue = Queue::new(lacking.len(), self.pass.queue_depth);
-        let enabled = queue.run(|place| {
+        let count = AtomicUsize::new(0);
+        let done = each(lacking.len(), self.pass.queue_depth, |place| {
             let object = &self.objects[lacking[place]];
             let file = open_object(self.directory, &object.path)?;
             let enabled = enable_patiently(&file)?;
@@ -180,9 +180,11 @@ impl Run<'_> {
                 return Err(Problem::Measure(MeasureError::NotEnabled));
             }
             (self.pass.progress)();
-            Ok(enabled == Enabled::Now)
+            count.fetch_add(usize::from(enabled == Enabled::Now), Ordering::Relaxed);
+            Ok(Then::Next)
         });
-        queue.finish().map_err(|(place, problem)| self.error(lacking[place], problem))?;
+        done.map_err(|(place, problem)| self.error(lacking[place], problem))?;
+        let enabled = count.into_inner();
         Ok(SealedObjects { enabled, before: lacking.len() - enabled })
     }
 
