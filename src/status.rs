@@ -8,6 +8,7 @@ use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
 use ostree_seal_trust::claim::Claim;
 use rustix::fs::{Mode, OFlags};
+use serde::Serialize;
 
 use crate::deploy::verity::{Coverage, coverage, object};
 use crate::deploy::{directory, preflight, staged};
@@ -31,6 +32,33 @@ pub enum Verdict {
     Foreign,
     /// It could not be found out, for this reason.
     Unknown(String),
+}
+
+/// A verdict without its reasons: a word for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "as in `Verdict`")]
+pub enum VerdictKind {
+    Sealed,
+    Refused,
+    Deferred,
+    Unsealed,
+    Foreign,
+    Unknown,
+}
+
+impl VerdictKind {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Refused => "refused",
+            Self::Deferred => "deferred",
+            Self::Unsealed => "unsealed",
+            Self::Foreign => "foreign",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// The state of one deployment.
@@ -94,13 +122,15 @@ pub fn one(sysroot: &Sysroot, deployment: Deployment) -> Status {
 pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Status {
     let (verdict, origin) = match policy::of_deployment(&deployment.directory, bootable) {
         Ok(Trust::Sealed { policy, origin }) => {
-            let target = sysroot.target(&deployment).unwrap_or_default();
-            let verdict = match preflight::check(sysroot.physical(), &target, &policy) {
-                Ok(image) => Verdict::Sealed(Box::new(image.claim().clone())),
-                Err(error) if lacks_verity(&error) && directory::is_deferred(&deployment.directory) => {
+            let target = sysroot.target(&deployment);
+            let checked = target.map(|target| preflight::check(sysroot.physical(), &target, &policy));
+            let verdict = match checked {
+                None => Verdict::Unknown("the deployment lies outside its sysroot".to_owned()),
+                Some(Ok(image)) => Verdict::Sealed(Box::new(image.claim().clone())),
+                Some(Err(error)) if lacks_verity(&error) && directory::is_deferred(&deployment.directory) => {
                     Verdict::Deferred
                 }
-                Err(error) => no(&anyhow::Error::new(error)),
+                Some(Err(error)) => no(&anyhow::Error::new(error)),
             };
             (verdict, Some(origin))
         }
@@ -166,15 +196,15 @@ impl NextBoot {
 }
 
 impl Verdict {
-    /// A word for programs.
-    pub fn word(&self) -> &'static str {
+    /// The verdict without its reasons.
+    pub fn kind(&self) -> VerdictKind {
         match self {
-            Self::Sealed(_) => "sealed",
-            Self::Refused(_) => "refused",
-            Self::Deferred => "deferred",
-            Self::Unsealed => "unsealed",
-            Self::Foreign => "foreign",
-            Self::Unknown(_) => "unknown",
+            Self::Sealed(_) => VerdictKind::Sealed,
+            Self::Refused(_) => VerdictKind::Refused,
+            Self::Deferred => VerdictKind::Deferred,
+            Self::Unsealed => VerdictKind::Unsealed,
+            Self::Foreign => VerdictKind::Foreign,
+            Self::Unknown(_) => VerdictKind::Unknown,
         }
     }
 

@@ -160,12 +160,21 @@ struct Report {
     commit: String,
     serial: i32,
     version: Option<String>,
-    /// `sealed`, `deferred`, `unsealed` or `foreign`.
-    outcome: &'static str,
+    outcome: OutcomeKind,
     /// Why the policy was read in the tree; nothing if it was read in the initramfs, or if there is none.
     policy_from_tree: Option<String>,
     #[serde(flatten)]
     seal: Option<SealReport>,
+}
+
+/// What became of it: a word for programs.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum OutcomeKind {
+    Sealed,
+    Deferred,
+    Unsealed,
+    Foreign,
 }
 
 #[derive(Debug, Serialize)]
@@ -197,11 +206,11 @@ impl Report {
         let policy_from_tree = origin.and_then(Origin::why_tree).map(str::to_owned);
         let (outcome, seal) = match outcome {
             Outcome::Sealed(sealed) if sealed.objects.is_none() => {
-                ("deferred", Some(SealReport::new(sealed)))
+                (OutcomeKind::Deferred, Some(SealReport::new(sealed)))
             }
-            Outcome::Sealed(sealed) => ("sealed", Some(SealReport::new(sealed))),
-            Outcome::Unsealed(_) => ("unsealed", None),
-            Outcome::Foreign => ("foreign", None),
+            Outcome::Sealed(sealed) => (OutcomeKind::Sealed, Some(SealReport::new(sealed))),
+            Outcome::Unsealed(_) => (OutcomeKind::Unsealed, None),
+            Outcome::Foreign => (OutcomeKind::Foreign, None),
         };
         Self {
             index: deployment.index,
@@ -262,8 +271,12 @@ fn sentence(report: &Report) -> String {
     let tree = tree.map(|why| format!("; its policy was read in the tree: {why}")).unwrap_or_default();
     let Some(seal) = &report.seal else {
         return match report.outcome {
-            "unsealed" => format!("{head}: left as it is, its policy says `mode = unsealed`{tree}"),
-            _ => format!("{head}: left as it is, it has no policy"),
+            OutcomeKind::Unsealed => {
+                format!("{head}: left as it is, its policy says `mode = unsealed`{tree}")
+            }
+            OutcomeKind::Foreign | OutcomeKind::Sealed | OutcomeKind::Deferred => {
+                format!("{head}: left as it is, it has no policy")
+            }
         };
     };
     let index = seal.seal_index.map(|index| format!(" index {index},")).unwrap_or_default();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::print::{self, Line, Style};
 use crate::deploy::record::{self, Fate, Record};
 use crate::initrd::policy::Origin;
-use crate::status::{self, NextBoot, Status, Verdict};
+use crate::status::{self, NextBoot, Status, Verdict, VerdictKind};
 use crate::sysroot::Sysroot;
 use crate::sysroot::running::{self, Mount, Running};
 
@@ -57,7 +57,7 @@ struct Entry {
     /// Whether the next boot takes it, as things are.
     boots_next: bool,
     /// `sealed`, `refused`, `deferred`, `unsealed`, `foreign` or `unknown`.
-    verdict: &'static str,
+    verdict: VerdictKind,
     reason: Option<String>,
     policy: Option<String>,
     /// Why the policy was read in the tree; nothing if it was read in the initramfs, or not at all.
@@ -112,7 +112,7 @@ impl Entry {
             held_back: deployment.held_back.is_some(),
             pinned: deployment.pinned,
             boots_next: next_boot.index() == Some(deployment.index),
-            verdict: status.verdict.word(),
+            verdict: status.verdict.kind(),
             reason: status.verdict.reason().map(str::to_owned),
             policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
             policy_from_tree: status.origin.as_ref().and_then(Origin::why_tree).map(str::to_owned),
@@ -129,12 +129,17 @@ impl Entry {
 }
 
 /// How a verdict looks.
-fn style_of(word: &str) -> Style {
-    match word {
-        "sealed" => Style::Good,
-        "refused" | "unknown" => Style::Bad,
-        _ => Style::Warning,
+fn style_of(verdict: VerdictKind) -> Style {
+    match verdict {
+        VerdictKind::Sealed => Style::Good,
+        VerdictKind::Refused | VerdictKind::Unknown => Style::Bad,
+        VerdictKind::Deferred | VerdictKind::Unsealed | VerdictKind::Foreign => Style::Warning,
     }
+}
+
+/// The running system was refused by nobody, or it wouldn't run.
+fn style_of_running(running: &Running) -> Style {
+    if running.is_sealed() { Style::Good } else { Style::Warning }
 }
 
 /// One screen for people.
@@ -163,7 +168,7 @@ fn page(output: &Output) -> Vec<Line> {
 
 /// What the initramfs said of the running system.
 fn running_paragraph(running: &Running) -> Vec<Line> {
-    let mut lines = vec![Line::new("running: ").then(style_of(&running.mode), running.mode.as_str())];
+    let mut lines = vec![Line::new("running: ").then(style_of_running(running), running.mode.as_str())];
     let mut say = |name: &str, value: String| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(digest) = &running.digest {
         say("image", digest.clone());
@@ -217,10 +222,10 @@ fn next_boot(output: &Output) -> Line {
         return Line::new("next boot: there is no deployment");
     };
     let does = match entry.verdict {
-        "sealed" => "boots sealed",
-        "refused" | "deferred" => "is refused by its initramfs",
-        "unknown" => "can't be told",
-        _ => "boots without any check",
+        VerdictKind::Sealed => "boots sealed",
+        VerdictKind::Refused | VerdictKind::Deferred => "is refused by its initramfs",
+        VerdictKind::Unknown => "can't be told",
+        VerdictKind::Unsealed | VerdictKind::Foreign => "boots without any check",
     };
     let unless = match output.next_boot {
         NextBoot::Nothing | NextBoot::Takes(_) => "",
@@ -232,7 +237,7 @@ fn next_boot(output: &Output) -> Line {
         }
     };
     Line::new(format!("next boot: deployment {} {does} (", entry.index))
-        .then(style_of(entry.verdict), entry.verdict)
+        .then(style_of(entry.verdict), entry.verdict.word())
         .then(Style::Plain, format!("){unless}"))
 }
 
@@ -250,7 +255,7 @@ fn paragraph(entry: &Entry) -> Vec<Line> {
         Line::default()
             .then(Style::Bold, format!("{} {} {version}", entry.index, entry.stateroot))
             .then(Style::Plain, format!(" {}.{}{marks}: ", short(&entry.commit), entry.serial))
-            .then(style_of(entry.verdict), entry.verdict),
+            .then(style_of(entry.verdict), entry.verdict.word()),
     ];
     let mut say = |name: &str, value: &str| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(reason) = &entry.reason {

@@ -84,7 +84,8 @@ impl Approved {
         let mut approvals = approvals.into_iter();
         match approvals.next() {
             Some(first) => Ok(Self { first, others: approvals.collect() }),
-            None => Err(refusal.unwrap_or_else(|| Refusal::NoEvidence { accepted: Vec::new() }.into())),
+            None => Err(refusal
+                .expect("invariant: there is at least one to ask about, if only that there is no note")),
         }
     }
 

@@ -163,8 +163,8 @@ impl Plan {
 
     /// These inodes, each with its place.
     pub(super) fn numbered(&self, range: Range<usize>) -> impl Iterator<Item = (u32, &Inode)> {
-        // The plan has no more inodes than 32 bits can number.
-        let first = u32::try_from(range.start).unwrap_or(u32::MAX);
+        let first =
+            u32::try_from(range.start).expect("invariant: a plan has no more inodes than 32 bits number");
         (first..).zip(&self.inodes[range])
     }
 

@@ -115,7 +115,10 @@ impl Batch {
         for file in &self.small {
             let (hashes, next) = leaves.split_at(file.blocks * HASH);
             leaves = next;
-            let root_hash = if file.blocks > 1 { tops.next().unwrap_or_default() } else { hashes };
+            let root_hash = match file.blocks {
+                0 | 1 => hashes,
+                _ => tops.next().expect("invariant: each file of several blocks has a block of hashes"),
+            };
             descriptors.extend_from_slice(&descriptor(file.size, root_hash));
         }
         let mut digests = Vec::with_capacity(self.small.len() * HASH);

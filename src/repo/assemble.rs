@@ -158,7 +158,7 @@ impl Assembly<'_> {
 
 fn add_forced_directories(tree: &mut Tree) -> anyhow::Result<()> {
     for name in FORCED_DIRECTORIES {
-        let entries = tree.children(Tree::ROOT).unwrap_or_default();
+        let entries = tree.children(Tree::ROOT).expect("invariant: the root is a directory");
         if entries.iter().any(|entry| tree[entry.name] == *name.as_bytes()) {
             continue;
         }

@@ -114,7 +114,8 @@ impl Source {
         let root =
             root.downcast::<ostree::RepoFile>().ok().context("libostree gave no tree of the commit")?;
         let old = repo.load_variant(ostree::ObjectType::Commit, &commit.to_string())?;
-        let text = |place| old.child_value(place).str().unwrap_or_default().to_owned();
+        let text =
+            |place| old.child_value(place).str().expect("invariant: a commit has texts there").to_owned();
         let parent = ostree::commit_get_parent(&old);
         let metadata = with_embedded(&old.child_value(0), embedded)?;
         let new = with_transaction(repo, || {
@@ -207,7 +208,7 @@ struct Dictionary(Vec<(String, Variant)>);
 impl Dictionary {
     fn of(variant: &Variant) -> Self {
         let entry = |entry: Variant| {
-            let key = entry.child_value(0).str().unwrap_or_default().to_owned();
+            let key = entry.child_value(0).str().expect("invariant: the keys of a{sv} are texts").to_owned();
             (key, entry.child_value(1).child_value(0))
         };
         Self(variant.iter().map(entry).collect())

@@ -106,7 +106,7 @@ fn open_store(repo: &ostree::Repo) -> anyhow::Result<Store> {
 
 fn location(repo: &ostree::Repo) -> PathBuf {
     use ostree::gio::prelude::FileExt as _;
-    repo.path().path().unwrap_or_default()
+    repo.path().path().expect("invariant: it was opened by a path")
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ impl Markers {
     fn new(tree: &mut Tree) -> Result<Self> {
         let mut marks = |pairs: [Pair; 2]| -> Result<[XattrId; 2]> {
             let [first, second] = pairs.map(|(name, value)| {
-                let name = overlay::unescape(name).unwrap_or_default();
+                let name = overlay::unescape(name).expect("invariant: the marker's name is an escaped one");
                 tree.add_xattr(&name, value)
             });
             Ok([first?, second?])
