@@ -114,7 +114,7 @@ impl FirstBoot {
             _ => None,
         };
         Self {
-            verdict: judged.verdict.word(),
+            verdict: judged.verdict.kind().word(),
             reason: judged.verdict.reason().map(str::to_owned),
             policy: judged.policy.clone(),
             policy_from_tree: judged.policy_from_tree.clone(),
