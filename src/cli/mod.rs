@@ -21,6 +21,7 @@ mod doctor; // doctor
 mod dump; // dump
 mod explain; // explain
 mod file; // how a file of an image or a commit is shown
+mod fsck; // fsck
 mod generate; // generate
 mod input; // files that the user names
 mod keygen; // keygen
@@ -58,6 +59,7 @@ enum Command {
     Stat(stat::StatArgs),
     Diff(diff::DiffArgs),
     Explain(explain::ExplainArgs),
+    Fsck(fsck::FsckArgs),
     Keygen(keygen::KeygenArgs),
     Sign(sign::SignArgs),
     Note(note::NoteArgs),
@@ -95,6 +97,8 @@ pub fn run(cli: Cli) -> ExitCode {
         // Their exit codes are those of diff(1).
         Command::Diff(args) => return diff::run(&args),
         Command::Explain(args) => return explain::run(&args),
+        // As those of fsck(8).
+        Command::Fsck(args) => return fsck::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Sign(args) => sign::run(&args),
         Command::Note(args) => note::run(&args),

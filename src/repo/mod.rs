@@ -19,6 +19,8 @@ mod look; // directories and files of a commit, one at a time
 
 mod detached; // signatures: what they are made over, where they are kept
 mod fsck; // contents compared with their checksums
+mod replace; // an object in place of a damaged one
+mod verify; // objects, checked
 
 mod lock; // libostree's lock; the only unsafe code of this package
 mod open; // libostree: open, resolve, lock
@@ -47,6 +49,7 @@ pub use name::DamagedObject;
 pub use object::{ObjectInfo, ObjectKind};
 pub use source::{Load, Loaded, Source};
 pub use store::{MissingObject, RepoMode};
+pub use verify::{Fault, Verify, Wanted};
 pub use xattrs::{XattrList, Xattrs};
 
 #[cfg(test)]

@@ -52,6 +52,14 @@ impl Repo {
         Checksum::from_hex(&found).with_context(|| format!("{rev:?} names {found:?}, which is no commit id"))
     }
 
+    /// The names of all refs, sorted.
+    pub(super) fn refs(&self) -> anyhow::Result<Vec<String>> {
+        let refs = self.repo.list_refs(None, gio::Cancellable::NONE).context("listing the refs")?;
+        let mut names: Vec<String> = refs.into_keys().map(|name| name.to_string()).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// Names the refs that look like it, since that is what a typing mistake leaves.
     fn not_found(&self, rev: &str, error: glib::Error) -> anyhow::Error {
         let refs = self.repo.list_refs(None, gio::Cancellable::NONE).unwrap_or_default();

@@ -75,6 +75,11 @@ impl Source {
         self.stores.iter().any(|store| store.has(&ObjectPath::new(object, store.mode.file_extension())))
     }
 
+    /// The names of all refs, sorted.
+    pub fn refs(&self) -> anyhow::Result<Vec<String>> {
+        self.repo.refs()
+    }
+
     /// The commit that a ref, `remote:ref`, or a full or abbreviated commit id names.
     pub fn commit(&self, rev: &str) -> anyhow::Result<Commit> {
         let checksum = self.repo.resolve(rev)?;

@@ -37,7 +37,7 @@ put 644 share/zsh/site-functions completions/_ostree
 put 644 share/fish/vendor_conf.d completions/ostree-seal.fish
 
 put 755 lib/dracut/modules.d/50ostree-seal dracut/50ostree-seal/module-setup.sh
-put 644 lib/systemd/system systemd/*.service systemd/*.path
+put 644 lib/systemd/system systemd/*.service systemd/*.path systemd/*.timer
 put 644 lib/systemd/system/ostree-finalize-staged.service.d systemd/ostree-finalize-staged.service.d/*.conf
 put 644 lib/systemd/system-preset systemd/*.preset
 put 644 lib/systemd/catalog systemd/*.catalog

@@ -1,0 +1,196 @@
+//! What is checked: a deployment with its image, or a commit; each with the objects that it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use ostree_seal_root::check::verity::{self, MeasureError};
+use ostree_seal_trust::digest::Digest;
+use ostree_seal_trust::note::Note;
+
+use crate::erofs;
+use crate::merkle;
+use crate::repo::{Checksum, Commit, Listed, Source, Wanted};
+use crate::sysroot::Deployment;
+use crate::tree::{Content, Tree};
+
+/// The image of a deployment and its note, beside its directory's files.
+const IMAGE: &str = ".ostree.cfs";
+const NOTE: &str = ".ostree.seal";
+/// The most paths of a commit. A few objects can spell any number of them.
+const PATHS_MAX: usize = 1 << 24;
+/// The most bytes of an image and of a note.
+const IMAGE_MAX: u64 = 1 << 30;
+const NOTE_MAX: u64 = 1 << 20;
+
+/// A deployment or a commit.
+pub struct Subject {
+    /// How it is called.
+    pub name: String,
+    /// What is wrong with it as a whole.
+    pub problems: Vec<String>,
+    needs: Needs,
+}
+
+/// The objects that it needs.
+enum Needs {
+    Tree(Box<Tree>),
+    Paths(BTreeMap<Checksum, Vec<Vec<u8>>>),
+}
+
+impl Subject {
+    /// The objects that it needs, each once.
+    pub fn wanted(&self) -> BTreeSet<Wanted> {
+        match &self.needs {
+            Needs::Paths(paths) => {
+                paths.keys().map(|object| Wanted { object: *object, digest: None }).collect()
+            }
+            Needs::Tree(tree) => tree.nodes().filter_map(|(_, node)| wanted(tree, node.content)).collect(),
+        }
+    }
+
+    /// The paths of some of its objects.
+    pub fn paths(&self, objects: &BTreeSet<Checksum>) -> Vec<(Checksum, Vec<u8>)> {
+        let tree = match &self.needs {
+            Needs::Paths(all) => {
+                let found = all.iter().filter(|(object, _)| objects.contains(object));
+                return found
+                    .flat_map(|(object, paths)| paths.iter().map(|path| (*object, path.clone())))
+                    .collect();
+            }
+            Needs::Tree(tree) => tree,
+        };
+        let paths = tree.paths();
+        let mut found = Vec::new();
+        for (parent, _) in tree.nodes() {
+            for entry in tree.children(parent).unwrap_or_default() {
+                let object = wanted(tree, tree[entry.node].content).map(|wanted| wanted.object);
+                let Some(object) = object.filter(|object| objects.contains(object)) else { continue };
+                let parent = paths.path(tree, parent).unwrap_or_default();
+                let parent = if parent == b"/" { &[] } else { parent.as_slice() };
+                found.push((object, [parent, b"/", &tree[entry.name]].concat()));
+            }
+        }
+        found
+    }
+}
+
+fn wanted(tree: &Tree, content: Content) -> Option<Wanted> {
+    let Content::External(backing) = content else { return None };
+    let backing = tree[backing];
+    Some(Wanted { object: object_of(&tree[backing.payload])?, digest: backing.digest })
+}
+
+/// The object at a path below `objects`: `xx/…62 digits….file`.
+fn object_of(payload: &[u8]) -> Option<Checksum> {
+    let text = std::str::from_utf8(payload).ok()?;
+    Checksum::from_hex(&text.strip_suffix(".file")?.replacen('/', "", 1))
+}
+
+/// A deployment with an image; None if it has none, and isn't sealed.
+pub fn of_deployment(deployment: &Deployment) -> Result<Option<Subject>> {
+    let name = format!("deployment {}", deployment.index);
+    let path = deployment.directory.join(IMAGE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
+    };
+    let mut problems = Vec::new();
+    let mut tree = Tree::new();
+    match read_image(&file) {
+        Ok((bytes, digest)) => {
+            problems.extend(protection(&file));
+            problems.extend(against_note(&deployment.directory.join(NOTE), digest)?);
+            match erofs::read(&bytes) {
+                Ok(found) => tree = found,
+                Err(error) => problems.push(format!("the image can't be understood: {error}")),
+            }
+        }
+        Err(error) => problems.push(format!("the image can't be read: {error:#}")),
+    }
+    Ok(Some(Subject { name, problems, needs: Needs::Tree(Box::new(tree)) }))
+}
+
+/// The image and the digest that its bytes have.
+fn read_image(file: &File) -> Result<(Vec<u8>, Digest)> {
+    ensure!(file.metadata()?.is_file(), "it is not a regular file");
+    let mut bytes = Vec::new();
+    file.take(IMAGE_MAX + 1).read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 <= IMAGE_MAX, "it has more than the {IMAGE_MAX} bytes that are possible");
+    let digest = merkle::digest(&bytes);
+    Ok((bytes, digest))
+}
+
+/// Whether the kernel checks the image.
+fn protection(file: &File) -> Option<String> {
+    match verity::measure(file) {
+        Ok(_) => None,
+        Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {
+            Some("the image has no fs-verity".to_owned())
+        }
+        Err(error) => Some(format!("the kernel gives no digest of the image: {error}")),
+    }
+}
+
+/// Whether the image is the one that its note was made for. One without a note may be signed in its commit.
+fn against_note(path: &Path, digest: Digest) -> Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Ok(Some(format!("the note can't be read: {error}"))),
+    };
+    let mut bytes = Vec::new();
+    if let Err(error) = file.take(NOTE_MAX).read_to_end(&mut bytes) {
+        return Ok(Some(format!("the note can't be read: {error}")));
+    }
+    Ok(match Note::parse(&bytes) {
+        Ok(note) if note.statement.image == digest => None,
+        Ok(note) => Some(format!(
+            "the image has the digest {digest}, its note is for {}: one of the two is damaged",
+            note.statement.image
+        )),
+        Err(error) => Some(format!("the note can't be understood: {error}")),
+    })
+}
+
+/// A commit and all file objects in it. Its directories are compared with their checksums on the way.
+pub fn of_commit(source: &Source, name: &str, commit: &Commit) -> Result<Subject> {
+    let mut objects: BTreeMap<Checksum, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut problems = Vec::new();
+    let mut dirmetas = BTreeSet::from([commit.dirmeta]);
+    let mut open = vec![(Vec::new(), commit.dirtree)];
+    let mut count = 0;
+    while let Some((path, dirtree)) = open.pop() {
+        let listing = match source.listing(&dirtree) {
+            Ok(listing) => listing,
+            Err(error) => {
+                problems.push(format!("{}/: {error:#}", crate::shown::text_of(&path)));
+                continue;
+            }
+        };
+        for (name, listed) in listing {
+            let path = [path.as_slice(), b"/", &name].concat();
+            count += 1;
+            ensure!(count <= PATHS_MAX, "the commit has more than {PATHS_MAX} paths");
+            match listed {
+                Listed::File(object) => objects.entry(object).or_default().push(path),
+                Listed::Directory { dirtree, dirmeta } => {
+                    dirmetas.insert(dirmeta);
+                    open.push((path, dirtree));
+                }
+            }
+        }
+    }
+    let broken = dirmetas.iter().filter_map(|dirmeta| source.directory_meta(dirmeta).err());
+    problems.extend(broken.map(|error| format!("{error:#}")));
+    Ok(Subject { name: name.to_owned(), problems, needs: Needs::Paths(objects) })
+}
+
+impl std::fmt::Debug for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("name", &self.name).finish_non_exhaustive()
+    }
+}
