@@ -120,30 +120,19 @@ seal() {
 }
 
 deploy() {
-    heading "deploy: to an ext4 disk; fs-verity is left for a kernel that has it"
+    heading "deploy: into the layout of a disk; fs-verity comes later"
     run ostree admin os-init --sysroot="$WORK/disk" "$OSNAME"
     run ostree config --repo="$WORK/disk/ostree/repo" set sysroot.bootloader none
     run ostree admin deploy --sysroot="$WORK/disk" --os="$OSNAME" --karg=root=LABEL=sysroot --karg=rw --karg=console=ttyS0 "$BRANCH"
     run "$SEAL" deploy --sysroot="$WORK/disk" --defer-verity
-    make_disk "$WORK/disk.img" 2G "$WORK/disk"
-    heading "deploy, finished: a small virtual machine with Debian's kernel $(kernel_version "$SUITE") enables fs-verity"
-    finish_deploy
 }
 
-finish_deploy() {
-    local guest=$WORK/complete
-    mkdir "$guest"
-    cp tests/demo/complete.sh "$guest/guest.sh"
-    cp "$SEAL" "$guest/ostree-seal"
-    add_closure / "$SEAL" "$guest/root"
-    make_initramfs "$SUITE" "$WORK/complete.initramfs" "$guest"
-    QEMU_DISKS=()
-    disk "$WORK/disk.img"
-    remark '$ ostree-seal deploy --sysroot=/sysroot'
-    run_guest "$SUITE" "$WORK/complete.initramfs" "$WORK/complete.results" "$WORK/complete.console" "${QEMU_DISKS[@]}" ||
-        remark "QEMU: exit code $?"
-    grep -v '^\(kernel\|end\) ' "$WORK/complete.results" | shown
-    grep -q -x 'end 0' "$WORK/complete.results" || console_and_die complete "deploy did not end well in the virtual machine"
+# Nothing of it takes more rights than an ordinary container has, or a kernel with fs-verity: docs/ci.md.
+make_image() {
+    heading "a disk image, and fs-verity switched on inside it: no mount, no loop device, no virtual machine"
+    run mke2fs -q -t ext4 -b 4096 -E root_owner=0:0 -L sysroot -d "$WORK/disk" "$WORK/disk.img" 2G
+    run "$SEAL" verity "$WORK/disk.img"
+    run e2fsck -fn "$WORK/disk.img"
 }
 
 # boot NAME: boots the disk; what the booted system shows is in NAME.results, its console in NAME.console.
@@ -164,18 +153,6 @@ boot_sealed() {
     grep -v '^\(kernel\|end\) ' "$WORK/sealed.results" | shown
     grep -q -x 'end 0' "$WORK/sealed.results" || console_and_die sealed "the system did not boot sealed"
     remark "the root is sealed, signed by the key that the initramfs trusts"
-    explain_counts
-}
-
-# `deploy` counts all file objects of the commit, `status` those that the image points at.
-explain_counts() {
-    local enabled named empty
-    enabled=$(grep -o 'fs-verity enabled on [0-9]*' "$WORK/complete.results" | grep -o '[0-9]*$') || return 0
-    named=$(sed -n 's/.* of \([0-9]*\) have fs-verity.*/\1/p' "$WORK/sealed.results" | head -n 1)
-    empty=$(find "$WORK/disk/ostree/repo/objects" -name '*.file' -type f -empty | wc -l)
-    if [ -n "$named" ] && [ $((enabled - named)) = "$empty" ]; then
-        remark "$enabled objects got fs-verity, and the image points at $named: $empty are empty files, which it holds itself"
-    fi
 }
 
 boot_flipped() {
@@ -213,6 +190,7 @@ convert
 unshare --mount --propagation private "$0" mount "$WORK"
 seal
 deploy
+make_image
 boot_sealed
 boot_flipped
 heading "that was all of it"

@@ -7,10 +7,11 @@
     reason = "a test program: a panic is its answer, and nobody links it"
 )]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ostree_seal::doctor;
 use ostree_seal_root::error::BootError;
@@ -92,12 +93,9 @@ fn script(document: &str) -> String {
 
 /// Runs a script as somebody does who pastes it line by line and stops at the first error.
 fn paste(script: &str) -> String {
-    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let programs = Path::new(env!("CARGO_BIN_EXE_ostree-seal")).parent().unwrap();
-    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let scratch = common::scratch();
     let script = format!("set -e -o pipefail\n{script}");
-    let output =
-        Command::new("bash").args(["-c", &script]).current_dir(&scratch).env("PATH", path).output().unwrap();
+    let output = common::container_shell().args(["-c", &script]).current_dir(&scratch).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script}\n{stdout}\n{stderr}");
     stdout.into_owned()
@@ -121,7 +119,7 @@ fn what_can_be_pasted_works_when_pasted() {
         }
         pasted.insert(name);
     }
-    let expected = ["README.md", "docs/signing.md", "docs/tutorial.md"];
+    let expected = ["README.md", "docs/ci.md", "docs/signing.md", "docs/tutorial.md"];
     assert!(expected.iter().all(|name| pasted.contains(*name)), "{pasted:?}");
 }
 

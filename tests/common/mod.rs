@@ -30,6 +30,24 @@ pub(crate) fn seal(args: &[&str]) -> Run {
     Run::of(program().args(args))
 }
 
+/// Bash with the rights that an ordinary container has: root without CAP_SYS_ADMIN, which may neither mount nor make loop
+/// devices. Who isn't root has no more than that anyway. It finds the program, and what administrators have in their PATH.
+pub(crate) fn container_shell() -> Command {
+    const RIGHTS: &str = "-all,+chown,+dac_override,+fsetid,+fowner,+mknod,+net_raw,+setgid,+setuid,+setfcap,+setpcap,\
+        +net_bind_service,+sys_chroot,+kill,+audit_write";
+    let mut command = if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.arg(format!("--bounding-set={RIGHTS}")).arg("bash");
+        command
+    } else {
+        Command::new("bash")
+    };
+    let programs = Path::new(env!("CARGO_BIN_EXE_ostree-seal")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}:/usr/sbin:/sbin", programs.display()));
+    command
+}
+
 /// What a program did.
 #[derive(Debug)]
 pub(crate) struct Run {

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/common.sh"
 
 # group | Debian package | a command that succeeds when the package's part is there
-NEEDS='
+NEEDS="
 build  | gcc                    | command -v cc
 build  | libc6-dev              | test -e /usr/include/stdio.h -o ! -e /etc/debian_version
 build  | pkg-config             | command -v pkg-config
@@ -35,6 +35,10 @@ check  | bzip2                  | command -v bzip2
 check  | xfsprogs               | command -v mkfs.xfs
 check  | btrfs-progs            | command -v mkfs.btrfs
 check  | zstd                   | command -v zstd
+check  | mtools                 | command -v mcopy
+check  | python3-yaml           | python3 -c 'import yaml'
+check  | systemd-repart         | test -e /usr/bin/systemd-repart || in_bookworm
+check  | systemd                | test -e /usr/bin/systemd-repart || ! in_bookworm
 lint   | shellcheck             | command -v shellcheck
 deb    | debhelper              | command -v dh_installsystemd
 deb    | dpkg-dev               | command -v dpkg-shlibdeps
@@ -44,10 +48,13 @@ root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-key
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
 vm     | busybox-static         | busybox_is_static
 vm     | kmod                   | command -v depmod
-'
+"
 
 # A dynamic busybox is useless in an initramfs that holds no libc.
 busybox_is_static() { command -v busybox && ! ldd "$(command -v busybox)"; }
+
+# Debian 12 has systemd-repart in the package of systemd.
+in_bookworm() { grep -q -x VERSION_CODENAME=bookworm /etc/os-release; }
 
 groups_of() {
     case $1 in

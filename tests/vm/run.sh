@@ -42,7 +42,7 @@ cost() {
     boot | initramfs-archives) echo 100 ;;
     debian-baseline) echo 80 ;;
     deploy-disks | verity-offline) echo 60 ;;
-    image-mount | verity-digest) echo 20 ;;
+    ci-image | image-mount | verity-digest) echo 20 ;;
     *) echo 300 ;;
     esac
 }
