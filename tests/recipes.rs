@@ -82,3 +82,66 @@ fn the_job_for_gitlab_makes_an_image() {
     let product = job["variables"]["PRODUCT"].as_str().unwrap();
     makes_an_image(&[script], &[("PRODUCT", product), ("CI_PIPELINE_IID", "7")]);
 }
+
+/// A system in an ext4, as the recipe makes it up to the last step.
+const SYSTEM: &str = "
+    ./build-tree tree
+    mkdir root
+    ostree admin init-fs --modern root
+    ostree admin os-init --sysroot=root os
+    ostree config --repo=root/ostree/repo set sysroot.bootloader none
+    ostree commit --repo=root/ostree/repo --branch=os --tree=dir=tree
+    ostree-seal sign --repo=root/ostree/repo os --key=release.key --product=example.com/os --index=1
+    ostree admin deploy --sysroot=root --os=os os
+    ostree-seal deploy --sysroot=root --defer-verity
+    truncate -s 32M root.img
+    mke2fs -q -t ext4 -b 4096 -E root_owner=0:0 -d root root.img
+    truncate -s 80M disk
+    printf 'label: gpt\\nsize=32M, name=a\\nsize=32M, name=b\\n' | sfdisk --quiet disk
+";
+
+/// Runs a script that continues [`SYSTEM`].
+fn with_a_system(script: &str) -> Run {
+    let work = scratch();
+    project(work.path());
+    let script = format!("{SYSTEM}\n{script}");
+    Run::of(container_shell().args(["-e", "-u", "-o", "pipefail", "-c", &script]).current_dir(&work))
+}
+
+#[test]
+fn a_partition_gets_the_bytes_that_the_file_system_alone_gets() {
+    let run = with_a_system(
+        "dd if=root.img of=disk bs=1M seek=33 conv=notrunc status=none
+         cp disk by-label; cp disk by-offset; cp disk found; cp disk from-copy
+         dd if=/dev/zero of=from-copy bs=92 count=1 seek=512 oflag=seek_bytes conv=notrunc status=none
+         ostree-seal verity root.img
+         ostree-seal verity --partition=b by-label
+         ostree-seal verity --offset=34603008 by-offset
+         ostree-seal verity found
+         ostree-seal verity from-copy 2>said
+         grep 'warning: the disk.s first partition table is damaged' said
+         for disk in by-label by-offset found from-copy; do
+             cmp root.img <(tail -c +34603009 $disk | head -c 33554432)
+             cmp -n 34603008 $disk $([ $disk = from-copy ] && echo from-copy || echo disk)
+         done
+         echo all the same",
+    );
+    assert!(run.stdout.ends_with("all the same\n"), "{}{}", run.stdout, run.stderr);
+}
+
+#[test]
+fn of_several_systems_none_is_changed_until_one_is_chosen() {
+    let run = with_a_system(
+        "dd if=root.img of=disk bs=1M seek=1 conv=notrunc status=none
+         dd if=root.img of=disk bs=1M seek=33 conv=notrunc status=none
+         cp disk before
+         ostree-seal verity disk 2>&1 || echo code $?
+         cmp disk before
+         ostree-seal verity --partition=2 disk
+         ostree-seal verity --check --partition=2 disk
+         ostree-seal verity --check --partition=1 disk 2>/dev/null || echo then code $?",
+    );
+    let several = "disk: several partitions hold ostree/repo: partition 1 'a', partition 2 'b'; choose one";
+    assert!(run.stdout.contains(several) && run.stdout.contains("\ncode 3\n"), "{}", run.stdout);
+    assert!(run.stdout.ends_with("then code 3\n"), "{}{}", run.stdout, run.stderr);
+}

@@ -142,6 +142,11 @@ fn work(args: &VerityArgs, file: &File, also: &[Pattern]) -> Result<()> {
         (None, None) => Choice::Find,
     };
     let located = locate(args, file, &choice)?;
+    if located.from_backup {
+        print::say(
+            "warning: the disk's first partition table is damaged, so the copy at its end was read; `sgdisk --verify` says more",
+        );
+    }
     let mut system = FileSystem::open(file, located.extent.offset, located.extent.len)?;
     let targets = targets::find(&system, &args.sysroot, also)?;
     let findings = measure(args, &system, &targets).map_err(|error| named(error, &targets))?;
