@@ -290,18 +290,23 @@ fn blocks_behind_the_end_of_an_object_are_refused() {
     imaged.refuses(&[], 1, "has blocks behind its end, where fs-verity's metadata belong");
 }
 
-/// An archive as a kernel unpacks it ("newc").
+/// An archive as a kernel unpacks it ("newc"): files, and before them the directories above them.
 fn cpio(members: &[(&str, &str)]) -> String {
-    let member = |name: &str, content: &str| {
-        let fields = [0, 0o100_644, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+    let member = |mode: usize, name: &str, content: &str| {
+        let fields = [1, mode, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
         let header =
             fields.iter().fold("070701".to_owned(), |header, field| header + &format!("{field:08x}"));
         let padded =
             |text: String| format!("{text}{}", "\0".repeat(text.len().next_multiple_of(4) - text.len()));
         padded(format!("{header}{name}\0")) + &padded(content.to_owned())
     };
-    members.iter().map(|(name, content)| member(name, content)).collect::<String>()
-        + &member("TRAILER!!!", "")
+    let above = |(name, _): &(&str, &str)| -> Vec<String> {
+        name.match_indices('/').map(|(slash, _)| name[..slash].to_owned()).collect()
+    };
+    let directories: std::collections::BTreeSet<String> = members.iter().flat_map(above).collect();
+    let directories: String = directories.iter().map(|name| member(0o040_755, name, "")).collect();
+    let files: String = members.iter().map(|(name, content)| member(0o100_644, name, content)).collect();
+    directories + &files + &member(0, "TRAILER!!!", "")
 }
 
 fn initramfs(files: &[(&'static str, String)]) -> String {
