@@ -4,12 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use ostree_seal_trust::claim::Claim;
-use ostree_seal_trust::policy::{Policy, SealedPolicy, Unsealed};
+use ostree_seal_trust::policy::{Policy, PolicyFiles, SealedPolicy, Unsealed};
 use rustix::fs::{CWD, Mode, fstat, major, minor};
 use rustix::io::Errno;
 use rustix::process::umask;
 
 use crate::check;
+use crate::check::error::CheckError;
 use crate::check::verity;
 use crate::error::{BootError, Doing};
 use crate::find::Found;
@@ -25,6 +26,7 @@ use crate::tell::fields::Fields;
 use crate::tell::journal::{Journal, MessageKind, one_line};
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::BootState;
+use crate::tell::trust;
 
 /// The most bytes of the kernel command line.
 const CMDLINE_MAX: usize = 1 << 20;
@@ -59,6 +61,7 @@ pub fn run(root: &Path) -> u8 {
 /// What the initramfs says.
 struct Settings {
     target: BootTarget,
+    files: PolicyFiles,
     policy: Policy,
     layout: Layout,
 }
@@ -105,10 +108,17 @@ fn read_settings(root: &Path) -> Result<Settings, BootError> {
         read_file(&path, CMDLINE_MAX).map_err(|error| Doing::with("reading", &path)(error.errno()))?;
     let text = String::from_utf8(bytes).map_err(|_| Doing::with("reading", &path)(Errno::ILSEQ))?;
     let target = cmdline::parse(&text)?;
-    let policy = check::policy::load(&root.join(check::policy::DIRECTORY)).map_err(BootError::unchecked)?;
+    let (files, policy) = read_policy(&root.join(check::policy::DIRECTORY)).map_err(BootError::unchecked)?;
     let layout =
         prepare_root_conf::read(&read::Mounted, prepare_root_conf::PLACES.map(|name| root.join(name)))?;
-    Ok(Settings { target, policy, layout })
+    Ok(Settings { target, files, policy, layout })
+}
+
+/// The policy, and the very bytes that it was read from.
+fn read_policy(directory: &Path) -> Result<(PolicyFiles, Policy), CheckError> {
+    let files = check::policy::read(&read::Mounted, directory)?;
+    let policy = Policy::parse(&files)?;
+    Ok((files, policy))
 }
 
 fn build(
@@ -130,6 +140,7 @@ fn build(
     };
     mounted.lay_out(&place, &found, files)?;
     mounted.tell(&found, files)?;
+    leave_trust(settings, &found, files, journal);
     Ok(mounted)
 }
 
@@ -298,6 +309,15 @@ impl Mounted {
         files.directory("ostree-seal", 0o755)?;
         self.state.steps.end("tell");
         files.file(STATE, self.state.to_json().as_bytes())
+    }
+}
+
+/// Leaves what the next update is judged by. Without it, that is the initramfs on the disk, and each deployment that is
+/// chosen is an update: nothing gets through that otherwise wouldn't, so the boot goes on.
+fn leave_trust(settings: &Settings, found: &Found, files: &mut RunFiles, journal: &Journal) {
+    let left = [trust::leave(&settings.files, files), trust::leave_deployments(&found.physical, files)];
+    for error in left.into_iter().filter_map(Result::err) {
+        journal.say(MessageKind::Ignored, &format!("updates can be judged less well: {error}"), &[]);
     }
 }
 

@@ -72,6 +72,11 @@ impl VerifiedImage {
     pub fn claim(&self) -> &Claim {
         self.proof.claim()
     }
+
+    /// That the check was made.
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
 }
 
 impl AsFd for VerifiedImage {

@@ -5,3 +5,4 @@ pub mod fields; // the values in a refusal, one by one
 pub mod journal; // what the admin gets to read
 pub mod run_files; // what later stages find in /run
 pub mod state; // /run/ostree-seal/state.json
+pub mod trust; // /run/ostree-seal/trust and deployments, by which the next update is judged

@@ -95,6 +95,17 @@ impl RunFiles {
         rustix::fs::lstat(self.run.join(name)).is_ok()
     }
 
+    /// Does several of these, or none: after an error, what they made is removed, and what was there before stays.
+    pub fn whole(&mut self, make: impl FnOnce(&mut Self) -> Result<(), BootError>) -> Result<(), BootError> {
+        let before = self.made.len();
+        let made = make(self);
+        if made.is_err() {
+            let half = self.made.split_off(before);
+            Self { run: self.run.clone(), made: half }.remove();
+        }
+        made
+    }
+
     /// Removes what was made, last first. What can't be removed stays: the failure that led here is the one to tell.
     pub fn remove(self) {
         for path in self.made.iter().rev() {

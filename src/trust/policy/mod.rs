@@ -166,6 +166,11 @@ impl SealedPolicy {
         self.minimum_index
     }
 
+    /// What becomes of the machine when there is no root.
+    pub fn on_refusal(&self) -> OnRefusal {
+        self.on_refusal
+    }
+
     /// The keys that count, none of them revoked. One public key may be here under several names.
     pub fn trusted(&self) -> &[Vkey] {
         &self.trusted
@@ -174,11 +179,6 @@ impl SealedPolicy {
     /// The keys that never count.
     pub fn revoked(&self) -> &[Vkey] {
         &self.revoked
-    }
-
-    /// What becomes of the machine when there is no root.
-    pub fn on_refusal(&self) -> OnRefusal {
-        self.on_refusal
     }
 
     /// The key files that don't count, each with the reason, for the journal.
