@@ -24,7 +24,8 @@ pub mod signing; // private keys; the only file that sees one
 pub mod initrd;
 pub mod sysroot; // deployments: which there are, what runs, the lock // what the initramfs of a deployment holds
 
-pub mod fsck; // what is damaged, by path
+pub mod continuity;
+pub mod fsck; // what is damaged, by path // what runs decides what may come
 
 pub mod deploy; // make a deployment bootable under its policy, or refuse it
 

@@ -10,11 +10,16 @@ use ostree_seal_trust::claim::Claim;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
+use crate::continuity::allowed::Allowed;
+use crate::continuity::changes::{Change, Demands, between};
+use crate::continuity::judge::{Candidate, Continuity, Objection, Way, judge};
+use crate::continuity::running::{RUN, Running};
 use crate::deploy::verity::{Coverage, coverage, object};
 use crate::deploy::{directory, preflight, staged};
 use crate::initrd::bootable;
 use crate::initrd::policy::{self, Bootable, Origin, Trust};
 use crate::refused::is_refusal;
+use crate::repo::Checksum;
 use crate::sysroot::{Deployment, Holder, Sysroot, is_no_permission};
 
 /// What the next boot would make of a deployment.
@@ -70,13 +75,20 @@ pub struct Status {
     pub verdict: Verdict,
     /// Where its policy was read.
     pub origin: Option<Origin>,
+    /// What its policy changes against the one that runs, if it isn't the running one.
+    pub changes: Vec<Change>,
+    /// What the running system says of it, if it is to come after it and would boot sealed.
+    pub continuity: Option<Result<Continuity, Objection>>,
     /// How many of the objects that its image points at have fs-verity; `None` if it has no image that can be read.
     pub coverage: Option<Coverage>,
 }
 
 /// The state of all deployments, in boot order.
 pub fn all(sysroot: &Sysroot) -> Result<Vec<Status>> {
-    Ok(sysroot.deployments()?.into_iter().map(|deployment| one(sysroot, deployment)).collect())
+    let running = Running::of(sysroot);
+    let allowed = if sysroot.is_booted() { Allowed::read(Path::new(RUN))? } else { Allowed::default() };
+    let one = |deployment| one(sysroot, deployment, &running, &allowed);
+    Ok(sysroot.deployments()?.into_iter().map(one).collect())
 }
 
 /// Which deployment the next boot takes, by its index.
@@ -100,7 +112,7 @@ pub fn next_boot(all: &[Status]) -> NextBoot {
         [first, ..] => return NextBoot::Takes(first.deployment.index),
     };
     let passes = match first.verdict {
-        Verdict::Sealed(_) => true,
+        Verdict::Sealed(_) => !matches!(first.continuity, Some(Err(_))),
         // What can't be read is an error there, too.
         Verdict::Unsealed | Verdict::Foreign => staged::may_be_unsealed(&first.deployment).unwrap_or(false),
         Verdict::Refused(_) | Verdict::Deferred | Verdict::Unknown(_) => false,
@@ -112,10 +124,37 @@ pub fn next_boot(all: &[Status]) -> NextBoot {
     }
 }
 
-/// The state of one deployment.
-pub fn one(sysroot: &Sysroot, deployment: Deployment) -> Status {
+/// The state of one deployment, beside what runs.
+fn one(sysroot: &Sysroot, deployment: Deployment, running: &Running, allowed: &Allowed) -> Status {
     let bootable = bootable::of(sysroot, &deployment);
-    of(sysroot, deployment, &bootable)
+    let trust = policy::of_deployment(&deployment.directory, &bootable).ok();
+    let mut status = of(sysroot, deployment, &bootable);
+    if let (Some(runs), Some(trust), false) = (running.trust(), &trust, status.deployment.booted) {
+        status.changes = between(Demands::Sealed(runs.policy()), Demands::from(trust));
+    }
+    status.continuity = continuity(sysroot, &status, running, allowed);
+    status
+}
+
+/// What the running system says of the image and the evidence that are in their place. `deploy` asks about notes that aren't,
+/// too.
+fn continuity(
+    sysroot: &Sysroot,
+    status: &Status,
+    running: &Running,
+    allowed: &Allowed,
+) -> Option<Result<Continuity, Objection>> {
+    let deployment = &status.deployment;
+    let (Verdict::Sealed(_), false) = (&status.verdict, deployment.booted) else { return None };
+    let candidate = Candidate {
+        commit: Checksum::from_hex(&deployment.commit)?,
+        name: &deployment.name(),
+        way: if deployment.staged { Way::Staged } else { Way::InOrder },
+    };
+    let target = sysroot.target(deployment)?;
+    Some(judge(running, allowed, candidate, |policy| {
+        preflight::check(sysroot.physical(), &target, policy).map(|image| vec![image.proof().clone()])
+    }))
 }
 
 /// The state of a deployment whose initramfs was read.
@@ -144,7 +183,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
         verdict => verdict,
     };
     let coverage = coverage.ok().flatten();
-    Status { deployment, verdict, origin, coverage }
+    Status { deployment, verdict, origin, changes: Vec::new(), continuity: None, coverage }
 }
 
 /// The check measures the image and reads none of it. What it points at must be there, too.

@@ -2,19 +2,25 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::trust::ChangeReport;
 use super::{input, print};
+use crate::continuity::allowed::Allowed;
+use crate::continuity::changes::Change;
+use crate::continuity::judge::Continuity;
+use crate::continuity::running::{RUN, Running};
 use crate::deploy::directory::Placed;
-use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, Verity, record, staged, verity};
+use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, Verity, ahead, record, staged, verity};
 use crate::initrd::policy::Origin;
 use crate::refused;
+use crate::repo::Checksum;
 use crate::sysroot::{self, Deployment, Sysroot, SysrootLock, writable};
 
 /// Make a deployment bootable under its policy, or refuse it before the reboot
@@ -55,6 +61,14 @@ pub(super) struct DeployArgs {
     #[arg(long, requires = "pending")]
     allow_unsealed: bool,
 
+    /// Let this commit become the default although the keys of the running system don't vouch for it; until the reboot
+    #[arg(long, requires = "pending", value_name = "COMMIT", value_parser = checksum)]
+    allow_untrusted: Option<Checksum>,
+
+    /// Let this commit become the default although it has a lower index than what runs; until the reboot
+    #[arg(long, requires = "pending", value_name = "COMMIT", value_parser = checksum)]
+    allow_downgrade: Option<Checksum>,
+
     /// Print a JSON array with one object a deployment
     #[arg(long)]
     json: bool,
@@ -72,6 +86,10 @@ pub(super) struct DeployArgs {
     index: usize,
 }
 
+fn checksum(text: &str) -> Result<Checksum, &'static str> {
+    Checksum::from_hex(text).ok_or("expected the 64 hex digits of a commit")
+}
+
 pub(super) fn run(args: &DeployArgs) -> Result<()> {
     let own_namespace = sysroot::booted_with_ostree() && rustix::process::geteuid().is_root();
     if own_namespace {
@@ -84,6 +102,8 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
     let lock =
         sysroot.lock(|| print::say("waiting for another program that holds the lock of the sysroot"))?;
     let bar = Bar::new();
+    let running = Running::of(&sysroot);
+    let allowed = allow(args, &sysroot)?;
     let request = Request {
         note: note.transpose()?,
         verity: if args.defer_verity { Verity::Deferred } else { Verity::Now },
@@ -92,17 +112,45 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
             .threads
             .unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
         queue_depth: args.queue_depth,
+        running: &running,
+        allowed: &allowed,
         progress: &bar,
     };
     let (mut reports, mut errors) = (Vec::new(), Vec::new());
-    for deployment in choose(args, &sysroot)? {
-        match seal(args, &lock, &deployment, &request) {
-            Ok(outcome) => reports.push(Report::new(&deployment, &outcome)),
+    for (place, deployment) in choose(args, &sysroot)?.iter().enumerate() {
+        let allow_unsealed = args.allow_unsealed && place == 0;
+        match seal(args, &lock, deployment, &request, allow_unsealed) {
+            Ok(outcome) => reports.push(Report::new(deployment, &outcome, bar.take_changes())),
             Err(error) => errors.push(error),
         }
     }
     show(args, &reports)?;
     last_of(errors)
+}
+
+/// What an administrator lets through in this boot, now or in an earlier run. The journal hears of it.
+fn allow(args: &DeployArgs, sysroot: &Sysroot) -> Result<Allowed> {
+    let now = Allowed { untrusted: args.allow_untrusted, downgrade: args.allow_downgrade };
+    if !sysroot.is_booted() {
+        ensure!(
+            now == Allowed::default(),
+            "no system runs from {}, so there is nothing to be let through; leave the option out",
+            sysroot.path().display()
+        );
+        return Ok(now);
+    }
+    now.remember(Path::new(RUN))?;
+    for (commit, although) in [
+        (now.untrusted, "the running system's keys need not vouch for it"),
+        (now.downgrade, "its index may be lower than that of the running system"),
+    ] {
+        if let Some(commit) = commit {
+            print::tell_journal(format_args!(
+                "an administrator lets commit {commit} become the default until the reboot: {although}"
+            ));
+        }
+    }
+    Allowed::read(Path::new(RUN))
 }
 
 /// One error for all: a refusal if there is one, since it decides the exit code. The others are told here.
@@ -117,7 +165,7 @@ fn last_of(mut errors: Vec<anyhow::Error>) -> Result<()> {
 
 fn choose(args: &DeployArgs, sysroot: &Sysroot) -> Result<Vec<Deployment>> {
     if args.pending {
-        return Ok(sysroot.pending()?.into_iter().collect());
+        return sysroot.pending();
     }
     let mut deployments = sysroot.deployments()?;
     if args.all {
@@ -139,9 +187,12 @@ fn seal(
     lock: &SysrootLock<'_>,
     deployment: &Deployment,
     request: &Request<'_>,
+    allow_unsealed: bool,
 ) -> Result<Outcome> {
     if deployment.staged {
-        staged::seal_staged(lock, deployment, request, args.allow_unsealed)
+        staged::seal_staged(lock, deployment, request, allow_unsealed)
+    } else if args.pending {
+        ahead::seal_ahead(lock, deployment, request, allow_unsealed)
     } else {
         let outcome = deploy::seal(lock, deployment, request)?;
         // What boots next has passed: an update that didn't is no longer what anybody should hear of.
@@ -161,6 +212,8 @@ struct Report {
     serial: i32,
     version: Option<String>,
     outcome: OutcomeKind,
+    /// What its policy changes against the one that runs; nothing if none runs.
+    trust_changes: Vec<ChangeReport>,
     /// Why the policy was read in the tree; nothing if it was read in the initramfs, or if there is none.
     policy_from_tree: Option<String>,
     #[serde(flatten)]
@@ -179,6 +232,10 @@ enum OutcomeKind {
 
 #[derive(Debug, Serialize)]
 struct SealReport {
+    /// Why the running system lets it come: `vouched`, `was-there`, `allowed` or `nobody-to-ask`.
+    continuity: &'static str,
+    /// What an administrator has let through.
+    allowed: Option<String>,
     digest: String,
     product: Option<String>,
     seal_index: Option<u64>,
@@ -197,7 +254,7 @@ struct SealReport {
 }
 
 impl Report {
-    fn new(deployment: &Deployment, outcome: &Outcome) -> Self {
+    fn new(deployment: &Deployment, outcome: &Outcome, changes: Vec<Change>) -> Self {
         let origin = match outcome {
             Outcome::Sealed(sealed) => Some(&sealed.origin),
             Outcome::Unsealed(origin) => Some(origin),
@@ -219,6 +276,7 @@ impl Report {
             serial: deployment.serial,
             version: deployment.version.clone(),
             outcome,
+            trust_changes: changes.iter().map(ChangeReport::from).collect(),
             policy_from_tree,
             seal,
         }
@@ -229,6 +287,11 @@ impl SealReport {
     fn new(sealed: &Sealed) -> Self {
         let claim = &sealed.claim;
         Self {
+            continuity: sealed.continuity.word(),
+            allowed: match &sealed.continuity {
+                Continuity::Allowed(objection) => Some(objection.to_string()),
+                Continuity::NobodyToAsk | Continuity::WasThere | Continuity::Vouched(_) => None,
+            },
             digest: claim.digest.to_string(),
             product: claim.product.as_ref().map(ToString::to_string),
             seal_index: claim.index,
@@ -281,6 +344,10 @@ fn sentence(report: &Report) -> String {
     };
     let index = seal.seal_index.map(|index| format!(" index {index},")).unwrap_or_default();
     let keys = seal.keys.join(" and ");
+    let tree = match &seal.allowed {
+        Some(objection) => format!("{tree}; LET THROUGH BY AN ADMINISTRATOR, although {objection}"),
+        None => tree,
+    };
     match (seal.objects_enabled, seal.objects_before) {
         (Some(enabled), Some(before)) => format!(
             "{head}: sealed,{index} signed by {keys}; image {}, fs-verity enabled on {enabled} objects, {before} had it{tree}",
@@ -297,11 +364,17 @@ fn sentence(report: &Report) -> String {
 struct Bar {
     terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
+    changes: Mutex<Vec<Change>>,
 }
 
 impl Bar {
     fn new() -> Self {
-        Self { terminal: io::stderr().is_terminal(), bar: Mutex::new(None) }
+        Self { terminal: io::stderr().is_terminal(), bar: Mutex::new(None), changes: Mutex::new(Vec::new()) }
+    }
+
+    /// The changes of trust that were told last.
+    fn take_changes(&self) -> Vec<Change> {
+        std::mem::take(&mut self.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
     fn with(&self, action: impl FnOnce(&mut Option<ProgressBar>)) {
@@ -341,6 +414,13 @@ impl Progress for Bar {
                 });
             });
         }
+    }
+
+    fn changes(&self, changes: Vec<Change>) {
+        for change in &changes {
+            print::say(format_args!("trust: {change}"));
+        }
+        *self.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = changes;
     }
 
     fn warn(&self, sentence: &str) {

@@ -33,6 +33,7 @@ mod progress; // bars on stderr
 mod sign; // sign
 mod stat; // stat
 mod status; // status
+mod trust; // trust show, trust diff
 mod verify; // verify
 mod verity; // verity
 mod what; // the arguments of every command that looks inside
@@ -66,6 +67,7 @@ enum Command {
     Verify(verify::VerifyArgs),
     Verity(verity::VerityArgs),
     Status(status::StatusArgs),
+    Trust(trust::TrustArgs),
     Doctor(doctor::DoctorArgs),
     #[command(hide = true)]
     Generate(generate::GenerateArgs),
@@ -105,6 +107,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Verity(args) => verity::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Trust(args) => return trust::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Generate(args) => generate::run(&args, Cli::command()),
     };

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::net::UnixDatagram;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -100,6 +101,15 @@ pub(super) fn to_stdout(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
 pub(super) fn say(text: impl Display) {
     // Nobody is left to be told that nobody hears.
     let _ = writeln!(io::stderr(), "{}", visible(&text.to_string()));
+}
+
+/// A word to the system's log, for whoever looks later at what somebody at a terminal has decided; on stderr, too.
+pub(super) fn tell_journal(text: impl Display) {
+    let text = text.to_string();
+    say(&text);
+    // Facility user, level notice, as in syslog(3). Where no log listens, stderr has said it.
+    let line = format!("<13>ostree-seal: {}", visible(&text));
+    let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(line.as_bytes(), "/dev/log"));
 }
 
 /// Why the program could not do what was asked, on stderr.

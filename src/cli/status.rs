@@ -1,13 +1,17 @@
 //! `ostree-seal status`: what is sealed, by which key, and what the next boot will do.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
 use super::print::{self, Line, Style};
+use super::trust::ChangeReport;
+use crate::continuity::allowed::Allowed;
+use crate::continuity::judge::Continuity;
+use crate::continuity::running::RUN;
 use crate::deploy::record::{self, Fate, Record};
 use crate::initrd::policy::Origin;
 use crate::status::{self, NextBoot, Status, Verdict, VerdictKind};
@@ -37,7 +41,10 @@ struct Output {
     #[serde(skip)]
     next_boot: NextBoot,
     deployments: Vec<Entry>,
-    /// The latest staged deployment, if it didn't pass.
+    /// Commits that an administrator lets become the default, until the reboot.
+    allowed_untrusted: Option<String>,
+    allowed_downgrade: Option<String>,
+    /// The latest update, if it didn't pass.
     staged_failure: Option<Record>,
 }
 
@@ -62,6 +69,11 @@ struct Entry {
     policy: Option<String>,
     /// Why the policy was read in the tree; nothing if it was read in the initramfs, or not at all.
     policy_from_tree: Option<String>,
+    /// What the policy changes against the one that runs.
+    trust_changes: Vec<ChangeReport>,
+    /// What the running system says of it: `vouched`, `was-there`, `allowed`, `nobody-to-ask`, or why it says no.
+    continuity: Option<&'static str>,
+    continuity_reason: Option<String>,
     digest: Option<String>,
     product: Option<String>,
     seal_index: Option<u64>,
@@ -76,10 +88,13 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let sysroot = Sysroot::open(&args.sysroot, false)?;
     let all = status::all(&sysroot)?;
     let next_boot = status::next_boot(&all);
+    let allowed = if sysroot.is_booted() { Allowed::read(Path::new(RUN))? } else { Allowed::default() };
     let output = Output {
         running: if sysroot.is_booted() { running::running()? } else { None },
         next_boot,
         deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
+        allowed_untrusted: allowed.untrusted.map(|commit| commit.to_string()),
+        allowed_downgrade: allowed.downgrade.map(|commit| commit.to_string()),
         staged_failure: if sysroot.is_booted() { staged_failure() } else { None },
     };
     if args.json { print::json(&output) } else { print::page(&page(&output)) }
@@ -116,6 +131,16 @@ impl Entry {
             reason: status.verdict.reason().map(str::to_owned),
             policy: status.origin.as_ref().map(|origin| origin.path().display().to_string()),
             policy_from_tree: status.origin.as_ref().and_then(Origin::why_tree).map(str::to_owned),
+            trust_changes: status.changes.iter().map(ChangeReport::from).collect(),
+            continuity: status.continuity.as_ref().map(|continuity| match continuity {
+                Ok(continuity) => continuity.word(),
+                Err(objection) => objection.word(),
+            }),
+            continuity_reason: status.continuity.as_ref().and_then(|continuity| match continuity {
+                Err(objection) => Some(objection.to_string()),
+                Ok(Continuity::Allowed(objection)) => Some(objection.to_string()),
+                Ok(Continuity::NobodyToAsk | Continuity::WasThere | Continuity::Vouched(_)) => None,
+            }),
             digest: claim.map(|claim| claim.digest.to_string()),
             product: claim.and_then(|claim| claim.product.as_ref()).map(ToString::to_string),
             seal_index: claim.and_then(|claim| claim.index),
@@ -152,11 +177,23 @@ fn page(output: &Output) -> Vec<Line> {
     for entry in &output.deployments {
         lines.extend(paragraph(entry));
     }
+    for (commit, what) in [
+        (&output.allowed_untrusted, "although the running system doesn't vouch for it"),
+        (&output.allowed_downgrade, "although its index is lower"),
+    ] {
+        if let Some(commit) = commit {
+            let text =
+                format!(": an administrator lets {commit} become the default until the reboot, {what}");
+            lines.push(Line::default().then(Style::Warning, "allowed").then(Style::Plain, text));
+        }
+    }
     if let Some(record) = &output.staged_failure {
         let fate = match record.fate {
             Fate::Withdrawn => "withdrawn",
             Fate::HeldBack => "held back",
             Fate::Dropped => "held back until the reboot, and dropped",
+            Fate::PutBehind => "put behind the running one",
+            Fate::StaysAhead => "NOT LET THROUGH, AND STILL AHEAD OF THE RUNNING ONE",
         };
         let version = record.version.as_deref().unwrap_or_default();
         let what = format!(": {version} {}", short(&record.commit));
@@ -264,6 +301,9 @@ fn paragraph(entry: &Entry) -> Vec<Line> {
     if let (Some(policy), Some(why)) = (&entry.policy, &entry.policy_from_tree) {
         say("policy", &format!("{policy} was read in the tree: {why}"));
     }
+    if let (Some(word), Some(reason)) = (entry.continuity, &entry.continuity_reason) {
+        say("running", &format!("{word}: {reason}"));
+    }
     if let Some(digest) = &entry.digest {
         let index = entry.seal_index.map_or_else(|| "none".to_owned(), |index| index.to_string());
         say("image", digest);
@@ -279,6 +319,7 @@ fn paragraph(entry: &Entry) -> Vec<Line> {
     if let (Some(all), Some(verified)) = (entry.objects, entry.objects_with_verity) {
         say("objects", &format!("{verified} of {all} have fs-verity"));
     }
+    lines.extend(entry.trust_changes.iter().map(|change| change.line("    changes  ")));
     lines
 }
 

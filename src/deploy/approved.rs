@@ -1,4 +1,5 @@
-//! What was signed for a deployment: the notes that may count, and which of them the initramfs's check accepts.
+//! What was signed for a deployment: the notes that may count, and which of them both the initramfs's check and the running
+//! system accept.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd;
@@ -6,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use ostree_seal_root::check::evidence;
-use ostree_seal_trust::check::approve;
+use ostree_seal_trust::check::{Proof, approve, check};
 use ostree_seal_trust::claim::{Claim, ClaimError};
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::{Evidence, EvidenceKind};
@@ -15,6 +16,7 @@ use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
 
 use super::directory;
+use crate::continuity::judge::{Continuity, Objection};
 use crate::convert::check_promise;
 use crate::refused::Refused;
 use crate::repo::{Checksum, Commit, Source};
@@ -22,11 +24,13 @@ use crate::repo::{Checksum, Commit, Source};
 /// The most different notes of a commit that are looked at: one for each product or rotation of keys is a handful.
 const NOTES_MAX: usize = 256;
 
-/// Evidence that the check accepts for an image of one digest. Only [`Approved::find`] makes one.
+/// Evidence that the check accepts for an image of one digest, which the running system lets come. Only [`Approved::find`]
+/// makes one.
 #[derive(Debug)]
 pub struct Approval {
     note: Option<Vec<u8>>,
     claim: Claim,
+    continuity: Continuity,
 }
 
 /// All that the check accepts for one deployment, each for an image of its own digest, at least one.
@@ -64,19 +68,29 @@ impl Approval {
     pub fn claim(&self) -> &Claim {
         &self.claim
     }
+
+    /// Why the running system lets it come.
+    pub fn continuity(&self) -> &Continuity {
+        &self.continuity
+    }
 }
 
 impl Approved {
-    /// Asks the check about each note. A commit that promises an image of another digest rules a note out. The first
-    /// refusal is told if none is accepted.
-    pub fn find(sources: EvidenceSources<'_>, objects: impl AsFd, policy: &SealedPolicy) -> Result<Self> {
+    /// Asks the check about each note, and the running system about the image that it is for. A commit that promises an image
+    /// of another digest rules a note out. The first refusal is told if none is accepted.
+    pub fn find(
+        sources: EvidenceSources<'_>,
+        objects: impl AsFd,
+        policy: &SealedPolicy,
+        judge: impl Fn(Digest) -> Result<Continuity, Objection>,
+    ) -> Result<Self> {
         let commit = sources.commit;
         let mut refusal = None;
         let mut approvals = Vec::new();
         let mut evidence = evidence::none(CommitId(commit.checksum.0));
         for note in notes(sources, policy)? {
             evidence::set_note(&mut evidence, note, objects.as_fd(), policy)?;
-            match approval_of(&evidence, commit, policy) {
+            match approval_of(&evidence, commit, policy, &judge) {
                 Ok(approval) => approvals.push(approval),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
@@ -98,6 +112,36 @@ impl Approved {
     pub fn require(&self, found: Digest) -> Result<&Approval, Refusal> {
         let expected = self.first.digest();
         self.of(found).ok_or_else(|| ClaimError::OtherDigest { expected, found }.into())
+    }
+}
+
+/// What the running system's policy says of an image of this digest, by all evidence that there is, or else the first refusal.
+/// It may go by another note than the deployment, such as in a rotation of keys, so that a note which was given doesn't stand
+/// alone here.
+pub fn proofs(
+    sources: EvidenceSources<'_>,
+    objects: impl AsFd,
+    digest: Digest,
+    policy: &SealedPolicy,
+) -> Result<Vec<Proof>> {
+    let mut notes = notes(EvidenceSources { note: None, ..sources }, policy)?;
+    if let Some(note) = sources.note.filter(|_| policy.accepts(EvidenceKind::Note)) {
+        notes.retain(Option::is_some);
+        notes.insert(0, Some(note.to_owned()));
+    }
+    let mut evidence = evidence::none(CommitId(sources.commit.checksum.0));
+    let mut refusal = None;
+    let mut proofs = Vec::new();
+    for note in notes {
+        evidence::set_note(&mut evidence, note, objects.as_fd(), policy)?;
+        match check(digest, &evidence, policy) {
+            Ok(proof) => proofs.push(proof),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
+    }
+    match refusal {
+        Some(refusal) if proofs.is_empty() => Err(refusal.into()),
+        _ => Ok(proofs),
     }
 }
 
@@ -138,8 +182,14 @@ fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     Ok(parent.map(|parent| Checksum(parent.0)))
 }
 
-fn approval_of(evidence: &Evidence, commit: &Commit, policy: &SealedPolicy) -> Result<Approval> {
+fn approval_of(
+    evidence: &Evidence,
+    commit: &Commit,
+    policy: &SealedPolicy,
+    judge: impl Fn(Digest) -> Result<Continuity, Objection>,
+) -> Result<Approval> {
     let claim = approve(evidence, policy)?;
     check_promise(commit, claim.digest)?;
-    Ok(Approval { note: evidence.note.clone(), claim })
+    let continuity = judge(claim.digest).map_err(|objection| Refused(objection.to_string()))?;
+    Ok(Approval { note: evidence.note.clone(), claim, continuity })
 }

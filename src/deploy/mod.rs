@@ -15,8 +15,9 @@ pub mod directory; // a deployment's directory: image and note, whole or not at 
 pub mod image; // the image of a deployment's commit
 pub mod preflight; // the initramfs's own check
 
+pub mod ahead;
 pub mod record; // what became of staged deployments that didn't pass
-pub mod staged; // hold back, let go or withdraw
+pub mod staged; // hold back, let go or withdraw // let stand, or put behind the running one
 
 pub mod filesystem; // which file systems can hold a sealed deployment
 

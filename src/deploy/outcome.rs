@@ -4,6 +4,7 @@ use ostree_seal_trust::claim::Claim;
 
 use super::directory::Placed;
 use super::verity::SealedObjects;
+use crate::continuity::judge::Continuity;
 use crate::initrd::policy::Origin;
 
 /// What became of a deployment that was not refused.
@@ -24,6 +25,8 @@ pub struct Sealed {
     pub origin: Origin,
     /// What was signed, by whom.
     pub claim: Claim,
+    /// Why the running system lets it come.
+    pub continuity: Continuity,
     /// What became of the image.
     pub image: Placed,
     /// What became of the note, if there is one.

@@ -31,6 +31,10 @@ pub enum Fate {
     HeldBack,
     /// It was held back until the reboot, when libostree forgets what is staged.
     Dropped,
+    /// It had been made the default at once, and stands behind the running one now.
+    PutBehind,
+    /// The same, and it could not be put behind: the next boot may take it.
+    StaysAhead,
 }
 
 /// The record of a staged deployment that didn't pass.

@@ -2,6 +2,10 @@
 
 use std::num::NonZeroUsize;
 
+use crate::continuity::allowed::Allowed;
+use crate::continuity::changes::Change;
+use crate::continuity::running::Running;
+
 /// How a deployment is to be sealed.
 pub struct Request<'a> {
     /// A note from elsewhere than the commit's detached metadata.
@@ -14,6 +18,10 @@ pub struct Request<'a> {
     pub threads: NonZeroUsize,
     /// Threads that wait for the disk while fs-verity is switched on.
     pub queue_depth: NonZeroUsize,
+    /// What runs, whose trust has to say yes, too.
+    pub running: &'a Running,
+    /// What an administrator lets through all the same.
+    pub allowed: &'a Allowed,
     /// Who hears of the progress.
     pub progress: &'a dyn Progress,
 }
@@ -37,6 +45,8 @@ pub trait Progress: Sync {
     fn objects(&self, done: u64, known: u64);
     /// The step is over.
     fn end(&self);
+    /// What the deployment's policy changes against the one that runs, before anything is done.
+    fn changes(&self, changes: Vec<Change>);
     /// Something went wrong that is in nobody's way, one sentence.
     fn warn(&self, sentence: &str);
 }

@@ -1,9 +1,10 @@
 //! The stages of the step, each of which takes what the ones before it returned:
 //!
 //! ```text
-//! policy ──> approved ──> listing ──> enforced ──> image ──> verified
-//! initrd's   evidence     the objects fs-verity    in its    by the
-//!            that counts  by name     on each      place     initramfs's check
+//! policy ──> approved ──────> listing ──> enforced ──> image ──> verified
+//! initrd's   evidence that    the objects fs-verity    in its    by the
+//!            counts, now and  by name     on each      place     initramfs's check
+//!            at the next boot
 //! ```
 
 use std::io;
@@ -20,7 +21,7 @@ use ostree_seal_trust::refusal::Refusal;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::approved::{Approval, Approved, EvidenceSources};
+use super::approved::{Approval, Approved, EvidenceSources, proofs};
 use super::directory::{self, Placed};
 use super::image::{self, PlacedImage};
 use super::outcome::{Outcome, Sealed};
@@ -28,6 +29,8 @@ use super::request::{Progress, Request, Step, Verity};
 use super::verity::object::{self, Object};
 use super::verity::{ObjectError, Pass, SealedObjects, keep_sealed, seal_objects};
 use super::{filesystem, preflight};
+use crate::continuity::changes::{Demands, between};
+use crate::continuity::judge::{Candidate, Continuity, Way, judge};
 use crate::initrd::bootable;
 use crate::initrd::policy::{self, Trust};
 use crate::refused::Refused;
@@ -40,15 +43,20 @@ use crate::tree::Tree;
 #[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
 pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
     let bootable = bootable::of(lock.sysroot(), deployment);
-    let (policy, origin) = match policy::of_deployment(&deployment.directory, &bootable)? {
+    let trust = policy::of_deployment(&deployment.directory, &bootable)?;
+    if let Some(running) = request.running.trust() {
+        let changes = between(Demands::Sealed(running.policy()), Demands::from(&trust));
+        request.progress.changes(changes);
+    }
+    let (policy, origin) = match trust {
         Trust::Sealed { policy, origin } => (policy, origin),
         Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
         Trust::Foreign => return Ok(Outcome::Foreign),
     };
     let run = Run { lock, deployment, request };
     let stages = run.stages(&policy).map_err(|error| advise(refuse_incomplete(lock.sysroot(), error)))?;
-    let Stages { claim, image, note, objects } = stages;
-    Ok(Outcome::Sealed(Box::new(Sealed { origin, claim, image, note, objects })))
+    let Stages { claim, continuity, image, note, objects } = stages;
+    Ok(Outcome::Sealed(Box::new(Sealed { origin, claim, continuity, image, note, objects })))
 }
 
 /// What one run is about.
@@ -80,6 +88,7 @@ enum Listing<'a> {
 /// What the stages came to.
 struct Stages {
     claim: Claim,
+    continuity: Continuity,
     image: Placed,
     note: Option<Placed>,
     objects: Option<SealedObjects>,
@@ -98,7 +107,8 @@ impl Run<'_> {
         let note = self.place_note(image.approval)?;
         let claim = self.verify(image.approval, policy)?;
         self.mark()?;
-        Ok(Stages { claim, image: image.placed, note, objects })
+        let continuity = image.approval.continuity().clone();
+        Ok(Stages { claim, continuity, image: image.placed, note, objects })
     }
 
     fn open(&self) -> Result<Subject> {
@@ -108,7 +118,7 @@ impl Run<'_> {
         Ok(Subject { source, commit, objects: open_directory(&repository.join("objects"))? })
     }
 
-    /// What was signed for the commit and what the policy accepts of it.
+    /// What was signed for the commit, and what both the policy and the running system's trust accept of it.
     fn approve(&self, subject: &Subject, policy: &SealedPolicy) -> Result<Approved> {
         let sources = EvidenceSources {
             source: &subject.source,
@@ -116,7 +126,16 @@ impl Run<'_> {
             deployment: &self.deployment.directory,
             note: self.request.note.as_deref(),
         };
-        Approved::find(sources, &subject.objects, policy)
+        let Request { running, allowed, .. } = *self.request;
+        let name = self.deployment.name();
+        let way = if self.deployment.staged { Way::Staged } else { Way::InOrder };
+        let candidate = Candidate { commit: subject.commit.checksum, name: &name, way };
+        Approved::find(sources, &subject.objects, policy, |digest| {
+            let vouch = |policy: &SealedPolicy| {
+                proofs(sources, &subject.objects, digest, policy).map_err(|error| format!("{error:#}"))
+            };
+            judge(running, allowed, candidate, vouch)
+        })
     }
 
     /// The objects of the image that is in its place already, or else those of the commit.

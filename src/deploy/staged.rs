@@ -28,19 +28,9 @@ pub fn seal_staged(
 ) -> Result<Outcome> {
     let held = HeldBack::hold()?;
     if allow_unsealed {
-        write_whole(Path::new(ALLOWED), name_of(deployment).as_bytes())?;
+        allow(deployment)?;
     }
-    let outcome = seal(lock, deployment, request).and_then(|outcome| match outcome {
-        Outcome::Unsealed(_) | Outcome::Foreign if !may_be_unsealed(deployment)? => Err(Refused(
-            "the running system is sealed and this deployment would boot without any check; if that is meant, \
-             `systemctl stop ostree-seal-deploy.path`, stage it again, and run `ostree-seal deploy --pending \
-             --allow-unsealed` before the reboot"
-                .to_owned(),
-        )
-        .into()),
-        outcome => Ok(outcome),
-    });
-    let error = match outcome {
+    let error = match seal_checked(lock, deployment, request) {
         Ok(outcome) => {
             record::forget(request.progress);
             held.release()?;
@@ -63,10 +53,33 @@ pub fn seal_staged(
             held.release()?;
             Err(error.context("the staged deployment is withdrawn and the running one stays the default"))
         }
-        Fate::HeldBack | Fate::Dropped => Err(error.context(
+        Fate::HeldBack | Fate::Dropped | Fate::PutBehind | Fate::StaysAhead => Err(error.context(
             "the staged deployment is held back and the running one stays the default until `ostree-seal deploy \
              --pending` succeeds",
         )),
+    }
+}
+
+/// Remembers that this deployment may boot without any check, until the reboot.
+pub(super) fn allow(deployment: &Deployment) -> Result<()> {
+    write_whole(Path::new(ALLOWED), name_of(deployment).as_bytes())
+}
+
+/// Seals a deployment, and refuses one that would boot without any check although the running system is sealed.
+pub(super) fn seal_checked(
+    lock: &SysrootLock<'_>,
+    deployment: &Deployment,
+    request: &Request<'_>,
+) -> Result<Outcome> {
+    match seal(lock, deployment, request)? {
+        Outcome::Unsealed(_) | Outcome::Foreign if !may_be_unsealed(deployment)? => Err(Refused(
+            "the running system is sealed and this deployment would boot without any check; if that is meant, \
+             `systemctl stop ostree-seal-deploy.path`, stage it again, and run `ostree-seal deploy --pending \
+             --allow-unsealed` before the reboot"
+                .to_owned(),
+        )
+        .into()),
+        outcome => Ok(outcome),
     }
 }
 

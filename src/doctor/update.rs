@@ -105,12 +105,15 @@ fn last_staged(record: anyhow::Result<Option<Record>>) -> Finding {
                 Fate::Withdrawn => ("withdrawn", "ostree admin upgrade, once the release is mended"),
                 Fate::HeldBack => ("held back", "ostree-seal deploy --pending"),
                 Fate::Dropped => ("held back until the reboot, and dropped", "ostree admin upgrade"),
+                Fate::PutBehind => {
+                    ("put behind the running one", "ostree admin upgrade, once the release is mended")
+                }
+                Fate::StaysAhead => (
+                    "not let through, and may boot next all the same",
+                    "ostree admin set-default NUMBER, of the running one",
+                ),
             };
-            Finding::problem(
-                STAGED,
-                format!("the staged deployment {name} was {fate}: {}", record.reason),
-                fix,
-            )
+            Finding::problem(STAGED, format!("the deployment {name} was {fate}: {}", record.reason), fix)
         }
     }
 }

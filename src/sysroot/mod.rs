@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
@@ -152,13 +152,13 @@ impl Sysroot {
         self.inner.deployments().into_iter().enumerate().map(describe).collect()
     }
 
-    /// The deployment that is meant to be booted next: the staged one, or else one that was deployed ahead of the
-    /// running one. `None` if the running one stays.
-    pub fn pending(&self) -> Result<Option<Deployment>> {
-        let deployments = self.deployments()?;
-        let booted = deployments.iter().position(|deployment| deployment.booted);
-        let ahead = deployments.into_iter().take(booted.unwrap_or(0));
-        Ok(ahead.min_by_key(|deployment| (!deployment.staged, deployment.index)))
+    /// The deployments that are meant to be booted before the running one, in this order: the staged one, and those that were
+    /// deployed ahead of it. None if the running one stays.
+    pub fn pending(&self) -> Result<Vec<Deployment>> {
+        let mut ahead = self.deployments()?;
+        ahead.truncate(ahead.iter().position(|deployment| deployment.booted).unwrap_or(0));
+        ahead.sort_by_key(|deployment| (!deployment.staged, deployment.index));
+        Ok(ahead)
     }
 
     /// Takes the lock that all programs take which change deployments, and reads the deployments again. `waiting` is
@@ -246,6 +246,33 @@ impl SysrootLock<'_> {
             remaining.into_iter().filter(|other| !other.equal(&deployment.inner)).collect();
         self.sysroot.inner.write_deployments(&remaining, gio::Cancellable::NONE)?;
         Ok(())
+    }
+}
+
+impl SysrootLock<'_> {
+    /// Puts a deployment behind the running one; the order of the others stays.
+    #[context("putting deployment {}.{} behind the running one", deployment.commit, deployment.serial)]
+    pub fn put_behind_running(&self, deployment: &Deployment) -> Result<()> {
+        let inner = &self.sysroot.inner;
+        let booted = inner.booted_deployment().context("no deployment is the running one")?;
+        let mut order = inner.deployments();
+        order.retain(|other| !other.equal(&deployment.inner));
+        let place =
+            order.iter().position(|other| other.equal(&booted)).context("the running one isn't there")?;
+        order.insert(place + 1, deployment.inner.clone());
+        inner.write_deployments(&order, gio::Cancellable::NONE)?;
+        // What counts is what is there now, not what was asked for.
+        inner.load(gio::Cancellable::NONE)?;
+        let behind = inner.deployments().into_iter().skip_while(|other| !other.equal(&booted));
+        ensure!(behind.skip(1).any(|other| other.equal(&deployment.inner)), "it is not where it was put");
+        Ok(())
+    }
+}
+
+impl Deployment {
+    /// `STATEROOT/COMMIT.SERIAL`, which no two deployments share.
+    pub fn name(&self) -> String {
+        format!("{}/{}.{}", self.stateroot, self.commit, self.serial)
     }
 }
 

@@ -67,7 +67,8 @@ pub fn running() -> Result<Option<Running>> {
     read(Path::new(STATE))
 }
 
-fn read(path: &Path) -> Result<Option<Running>> {
+/// The same, from a file elsewhere.
+pub fn read(path: &Path) -> Result<Option<Running>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
