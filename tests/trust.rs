@@ -285,7 +285,7 @@ fn trust_diff_ends_as_diff_does_and_marks_what_loosens() {
 /// A cpio archive of a directory, as the kernel unpacks it.
 fn initramfs_of(directory: &Path, image: &Path) {
     let status = Command::new("sh")
-        .args(["-c", "find . ! -type d | cpio --quiet -o -H newc"])
+        .args(["-c", "find . -mindepth 1 | cpio --quiet -o -H newc"])
         .current_dir(directory)
         .stdout(Stdio::from(fs::File::create(image).unwrap()))
         .status()
