@@ -3,6 +3,7 @@
 //! Data flows one way: commit -> [`tree`] -> plan -> bytes -> digest -> note.
 
 pub mod atomic; // files that are there whole or not at all
+pub mod beneath; // files that nobody has vouched for, below a root
 pub mod cache; // what earlier conversions learned of objects
 pub mod disk_image; // what an image file is, and where its ext4 lies
 pub mod dump; // composefs-dump(5) text <-> tree

@@ -6,7 +6,9 @@ use anyhow::{Context, Result};
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::verity::MeasureError;
 use ostree_seal_root::error::BootError;
+use ostree_seal_root::read::read_limited;
 use ostree_seal_trust::claim::Claim;
+use ostree_seal_trust::policy::SealedPolicy;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ use crate::continuity::judge::{Candidate, Continuity, Objection, Way, judge};
 use crate::continuity::running::{RUN, Running};
 use crate::deploy::verity::{Coverage, coverage, object};
 use crate::deploy::{directory, preflight, staged};
-use crate::initrd::bootable;
+use crate::initrd::bootable::{self, Candidates};
 use crate::initrd::policy::{self, Bootable, Origin, Trust};
 use crate::refused::is_refusal;
 use crate::repo::Checksum;
@@ -79,6 +81,8 @@ pub struct Status {
     pub changes: Vec<Change>,
     /// What the running system says of it, if it is to come after it and would boot sealed.
     pub continuity: Option<Result<Continuity, Objection>>,
+    /// That there are several initramfs images which may boot it, one sentence.
+    pub ambiguity: Option<String>,
     /// How many of the objects that its image points at have fs-verity; `None` if it has no image that can be read.
     pub coverage: Option<Coverage>,
 }
@@ -126,14 +130,27 @@ pub fn next_boot(all: &[Status]) -> NextBoot {
 
 /// The state of one deployment, beside what runs.
 fn one(sysroot: &Sysroot, deployment: Deployment, running: &Running, allowed: &Allowed) -> Status {
-    let bootable = bootable::of(sysroot, &deployment);
-    let trust = policy::of_deployment(&deployment.directory, &bootable).ok();
-    let mut status = of(sysroot, deployment, &bootable);
-    if let (Some(runs), Some(trust), false) = (running.trust(), &trust, status.deployment.booted) {
-        status.changes = between(Demands::Sealed(runs.policy()), Demands::from(trust));
+    let candidates = bootable::of(sysroot, &deployment);
+    let mut status = of(sysroot, deployment, &candidates);
+    if let (Some(runs), false) = (running.trust(), status.deployment.booted) {
+        status.changes = changes(runs.policy(), &status.deployment, &candidates);
     }
     status.continuity = continuity(sysroot, &status, running, allowed);
     status
+}
+
+/// What the policies of all that may boot a deployment change, each change once.
+fn changes(running: &SealedPolicy, deployment: &Deployment, candidates: &Candidates) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for candidate in candidates.iter() {
+        let Ok(trust) = policy::of_deployment(&deployment.directory, candidate) else { continue };
+        for change in between(Demands::Sealed(running), Demands::from(&trust)) {
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    changes
 }
 
 /// What the running system says of the image and the evidence that are in their place. `deploy` asks about notes that aren't,
@@ -157,11 +174,34 @@ fn continuity(
     }))
 }
 
-/// The state of a deployment whose initramfs was read.
-pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Status {
-    let (verdict, origin) = match policy::of_deployment(&deployment.directory, bootable) {
+/// The state of a deployment whose initramfs was read. Where there are several, it is what the worst of them makes of it.
+pub fn of(sysroot: &Sysroot, deployment: Deployment, candidates: &Candidates) -> Status {
+    let judge = |candidate| (candidate, asked_by(sysroot, &deployment, candidate));
+    let judged: Vec<(&Bootable, Judgement)> = candidates.iter().map(judge).collect();
+    let ambiguity = candidates.ambiguity().map(|sentence| {
+        let each = judged
+            .iter()
+            .map(|(candidate, (verdict, _))| format!("{}: {}", candidate.name(), verdict.kind().word()));
+        format!("{sentence} ({})", each.collect::<Vec<_>>().join(", "))
+    });
+    let worst = judged.into_iter().map(|(_, judgement)| judgement).min_by_key(|(verdict, _)| verdict.worth());
+    let (verdict, origin) = worst.unwrap_or((Verdict::Foreign, None));
+    let coverage = objects_of(sysroot, &deployment.directory, verdict.image_max());
+    let verdict = match verdict {
+        Verdict::Sealed(claim) => enforceable(claim, &coverage, &sysroot.deploy_command(deployment.index)),
+        verdict => verdict,
+    };
+    let coverage = coverage.ok().flatten();
+    Status { deployment, verdict, origin, changes: Vec::new(), continuity: None, ambiguity, coverage }
+}
+
+/// What the next boot would make of a deployment, and where its policy was read.
+type Judgement = (Verdict, Option<Origin>);
+
+fn asked_by(sysroot: &Sysroot, deployment: &Deployment, bootable: &Bootable) -> Judgement {
+    match policy::of_deployment(&deployment.directory, bootable) {
         Ok(Trust::Sealed { policy, origin }) => {
-            let target = sysroot.target(&deployment);
+            let target = sysroot.target(deployment);
             let checked = target.map(|target| preflight::check(sysroot.physical(), &target, &policy));
             let verdict = match checked {
                 None => Verdict::Unknown("the deployment lies outside its sysroot".to_owned()),
@@ -176,14 +216,7 @@ pub fn of(sysroot: &Sysroot, deployment: Deployment, bootable: &Bootable) -> Sta
         Ok(Trust::Unsealed(origin)) => (Verdict::Unsealed, Some(origin)),
         Ok(Trust::Foreign) => (Verdict::Foreign, None),
         Err(error) => (no(&error), None),
-    };
-    let coverage = objects_of(sysroot, &deployment.directory);
-    let verdict = match verdict {
-        Verdict::Sealed(claim) => enforceable(claim, &coverage, &sysroot.deploy_command(deployment.index)),
-        verdict => verdict,
-    };
-    let coverage = coverage.ok().flatten();
-    Status { deployment, verdict, origin, changes: Vec::new(), continuity: None, coverage }
+    }
 }
 
 /// The check measures the image and reads none of it. What it points at must be there, too.
@@ -213,10 +246,9 @@ fn no(error: &anyhow::Error) -> Verdict {
 }
 
 /// Counts the objects that the deployment's image points at.
-fn objects_of(sysroot: &Sysroot, deployment: &Path) -> Result<Option<Coverage>> {
-    let Some(mut image) = directory::open_image(deployment)? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut image, &mut bytes).context("reading the image")?;
+fn objects_of(sysroot: &Sysroot, deployment: &Path, max: usize) -> Result<Option<Coverage>> {
+    let Some(image) = directory::open_image(deployment)? else { return Ok(None) };
+    let bytes = read_limited(image.into(), max).context("reading the image")?;
     let list = object::of_image(&bytes)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(sysroot.repository().join("objects"), flags, Mode::empty())
@@ -234,7 +266,18 @@ impl NextBoot {
     }
 }
 
+/// The most bytes of an image that anybody may have made. It takes a few times its length in memory to look into it.
+const UNSIGNED_MAX: usize = 64 << 20;
+
 impl Verdict {
+    /// The most bytes of its image that are looked into.
+    fn image_max(&self) -> usize {
+        match self {
+            Self::Sealed(_) => directory::IMAGE_MAX,
+            _ => UNSIGNED_MAX,
+        }
+    }
+
     /// The verdict without its reasons.
     pub fn kind(&self) -> VerdictKind {
         match self {
@@ -244,6 +287,18 @@ impl Verdict {
             Self::Unsealed => VerdictKind::Unsealed,
             Self::Foreign => VerdictKind::Foreign,
             Self::Unknown(_) => VerdictKind::Unknown,
+        }
+    }
+
+    /// How good it is that a deployment boots like this.
+    pub(crate) fn worth(&self) -> u8 {
+        match self {
+            Self::Foreign => 0,
+            Self::Unsealed => 1,
+            Self::Unknown(_) => 2,
+            Self::Refused(_) => 3,
+            Self::Deferred => 4,
+            Self::Sealed(_) => 5,
         }
     }
 

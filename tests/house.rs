@@ -250,3 +250,35 @@ fn the_trust_core_depends_on_three_packages() {
         dependencies.lines().map(|line| line.split(['.', ' ', '=']).next().unwrap()).collect();
     assert_eq!(names, ["base64ct", "ed25519-dalek", "sha2"]);
 }
+
+/// Who reads files by a path other than with `beneath`, and why he may.
+const READERS: [(&str, &str); 11] = [
+    ("atomic.rs", "the directories that it writes to"),
+    ("cli/dump.rs", "a file that the user names, with a limit"),
+    ("cli/input.rs", "files that the user names, with a limit"),
+    ("cli/mkimage.rs", "a file that the user names"),
+    ("cli/verify/subject.rs", "a file that the user names"),
+    ("deploy/filesystem.rs", "/proc"),
+    ("look/sides.rs", "a directory that the user names"),
+    ("offline/skeleton.rs", "the directory that it has just made"),
+    ("output.rs", "the file that it has just made"),
+    ("seal.rs", "a file that the user names, with a limit"),
+    ("signing.rs", "a file that the user names, with a limit"),
+];
+
+/// Whoever made a deployment, its boot partition or a record may have put anything there.
+#[test]
+fn what_nobody_vouches_for_is_read_in_one_place() {
+    let reads = ["fs::read(", "File::open(", "read_to_string(", "read_dir(", "OpenOptions"];
+    let mut found = BTreeSet::new();
+    for source in modules(&source(""), &["trust", "boot"]).values() {
+        if reads.iter().any(|read| source.code.contains(read)) {
+            found.insert(source.file.strip_prefix(self::source("")).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    let allowed: BTreeSet<String> = READERS.iter().map(|(file, _)| (*file).to_owned()).collect();
+    let news: Vec<_> = found.difference(&allowed).collect();
+    assert_eq!(news, [""; 0], "read it with `beneath::Below`, or say here why not");
+    let gone: Vec<_> = allowed.difference(&found).collect();
+    assert_eq!(gone, [""; 0], "no longer needed in the list");
+}

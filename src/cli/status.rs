@@ -16,7 +16,7 @@ use crate::deploy::record::{self, Fate, Record};
 use crate::initrd::policy::Origin;
 use crate::status::{self, NextBoot, Status, Verdict, VerdictKind};
 use crate::sysroot::Sysroot;
-use crate::sysroot::running::{self, Mount, Running};
+use crate::sysroot::running::{Mount, Running};
 
 /// Show which deployments are sealed, by which key, and what the next boot will do
 ///
@@ -67,6 +67,8 @@ struct Entry {
     verdict: VerdictKind,
     reason: Option<String>,
     policy: Option<String>,
+    /// That several initramfs images may boot it, one sentence.
+    ambiguity: Option<String>,
     /// Why the policy was read in the tree; nothing if it was read in the initramfs, or not at all.
     policy_from_tree: Option<String>,
     /// What the policy changes against the one that runs.
@@ -90,7 +92,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let next_boot = status::next_boot(&all);
     let allowed = if sysroot.is_booted() { Allowed::read(Path::new(RUN))? } else { Allowed::default() };
     let output = Output {
-        running: if sysroot.is_booted() { running::running()? } else { None },
+        running: if sysroot.is_booted() { sysroot.running()? } else { None },
         next_boot,
         deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
         allowed_untrusted: allowed.untrusted.map(|commit| commit.to_string()),
@@ -141,6 +143,7 @@ impl Entry {
                 Ok(Continuity::Allowed(objection)) => Some(objection.to_string()),
                 Ok(Continuity::NobodyToAsk | Continuity::WasThere | Continuity::Vouched(_)) => None,
             }),
+            ambiguity: status.ambiguity.clone(),
             digest: claim.map(|claim| claim.digest.to_string()),
             product: claim.and_then(|claim| claim.product.as_ref()).map(ToString::to_string),
             seal_index: claim.and_then(|claim| claim.index),
@@ -206,6 +209,10 @@ fn page(output: &Output) -> Vec<Line> {
 /// What the initramfs said of the running system.
 fn running_paragraph(running: &Running) -> Vec<Line> {
     let mut lines = vec![Line::new("running: ").then(style_of_running(running), running.mode.as_str())];
+    if let Some(differs) = &running.differs {
+        lines = vec![Line::new("running: ").then(Style::Bad, "not sealed by us")];
+        lines.push(Line::new(format!("    {:<8} {differs}; what follows is of the root before it", "why")));
+    }
     let mut say = |name: &str, value: String| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(digest) = &running.digest {
         say("image", digest.clone());
@@ -297,6 +304,9 @@ fn paragraph(entry: &Entry) -> Vec<Line> {
     let mut say = |name: &str, value: &str| lines.push(Line::new(format!("    {name:<8} {value}")));
     if let Some(reason) = &entry.reason {
         say("why", reason);
+    }
+    if let Some(ambiguity) = &entry.ambiguity {
+        say("several", ambiguity);
     }
     if let (Some(policy), Some(why)) = (&entry.policy, &entry.policy_from_tree) {
         say("policy", &format!("{policy} was read in the tree: {why}"));

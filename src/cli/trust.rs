@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use ostree_seal_root::check::policy as files;
 use ostree_seal_root::read::Mounted;
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::print::{self, Line, Style};
 use crate::continuity::changes::{self, Change, Demands, Effect};
 use crate::continuity::running::Running;
-use crate::initrd::bootable;
+use crate::initrd::bootable::{self, Candidates};
 use crate::initrd::policy::{self, Origin, Trust};
 use crate::refused::{self, Refused};
 use crate::sysroot::Sysroot;
@@ -163,13 +163,21 @@ fn deployment(index: usize, sysroot: &Path) -> Result<Trust> {
             sysroot.path().display()
         )
     })?;
-    policy::of_deployment(&deployment.directory, &bootable::of(&sysroot, &deployment))
+    the_one(&bootable::of(&sysroot, &deployment), &deployment.directory)
+}
+
+/// What is asked where only one initramfs can ask.
+fn the_one(candidates: &Candidates, directory: &Path) -> Result<Trust> {
+    match candidates.ambiguity() {
+        None => policy::of_deployment(directory, candidates.first()),
+        Some(ambiguity) => bail!("{ambiguity}; name one of these files instead"),
+    }
 }
 
 fn directory(path: &Path) -> Result<Trust> {
     let conf = path.join("policy.conf");
     if conf.symlink_metadata().is_err() {
-        return policy::of_deployment(path, &policy::bootable(path, &[]));
+        return the_one(&bootable::in_tree(path), path);
     }
     let origin = Origin::Tree(conf, "it is a directory with a policy".to_owned());
     Ok(match Policy::parse(&files::read(&Mounted, path)?)? {
@@ -180,7 +188,7 @@ fn directory(path: &Path) -> Result<Trust> {
 
 /// A file that isn't a directory has no tree beside the initramfs.
 fn image(path: &Path) -> Result<Trust> {
-    match policy::bootable(path, &[path.to_owned()]) {
+    match bootable::in_file(path)? {
         policy::Bootable::Unreadable(_, error) => Err(error),
         bootable => policy::of_deployment(path, &bootable),
     }

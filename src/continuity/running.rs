@@ -123,7 +123,11 @@ fn of_initramfs(sysroot: &Sysroot) -> Result<SealedPolicy> {
     let deployments = sysroot.deployments()?;
     let booted = deployments.into_iter().find(|deployment| deployment.booted);
     let booted = booted.context("no deployment is the running one")?;
-    match of_deployment(&booted.directory, &bootable::of(sysroot, &booted))? {
+    let candidates = bootable::of(sysroot, &booted);
+    if let Some(ambiguity) = candidates.ambiguity() {
+        bail!("{ambiguity}, so nobody knows which did");
+    }
+    match of_deployment(&booted.directory, candidates.first())? {
         Trust::Sealed { policy, origin: Origin::Initramfs(_) } => Ok(*policy),
         Trust::Sealed { origin: Origin::Tree(path, why), .. } => {
             bail!("only {} could be read, which was not checked at boot: {why}", path.display())

@@ -33,6 +33,9 @@ pub enum Placed {
     Written,
 }
 
+/// The most bytes of an image: a million files take a third of it.
+pub const IMAGE_MAX: usize = 1 << 30;
+
 /// A deployment's directory, open and changeable.
 #[derive(Debug)]
 pub struct Directory<'a> {
@@ -91,10 +94,13 @@ impl<'a> Directory<'a> {
     }
 
     /// The digest of the image, computed from its bytes, which the kernel checks on the way if it has fs-verity. `None` if
-    /// there is no regular file of that name, or one that can't be read to its end: it gets replaced.
+    /// there is no regular file of that name, one that is too large, or one that can't be read to its end: it gets replaced.
     #[context("reading the image {IMAGE_NAME}")]
     pub fn image_digest(&self) -> Result<Option<Digest>> {
         let Some(image) = open_image_in(self)? else { return Ok(None) };
+        if image.metadata()?.len() > IMAGE_MAX as u64 {
+            return Ok(None);
+        }
         match verity::measure(&image) {
             Ok(_) | Err(MeasureError::NotEnabled | MeasureError::Unsupported) => {}
             // fs-verity of another kind than ours: to be replaced.

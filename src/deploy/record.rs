@@ -1,25 +1,21 @@
 //! The record of a staged deployment that didn't pass, for `status` and `doctor`.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use fn_error_context::context;
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::request::Progress;
 use crate::atomic;
+use crate::beneath::{Below, TEXT_MAX};
 use crate::sysroot::SysrootLock;
 
 /// What became of the latest staged deployment of this boot that didn't pass; gone when another one passes.
 const RECORD: &str = "/run/ostree-seal/staged.json";
 /// The same, for who looks after the reboot. The gate decides at shutdown, so often this is the only one that anybody sees.
 const KEPT: &str = "/var/lib/ostree-seal/staged.json";
-/// The most bytes of a record.
-const RECORD_MAX: u64 = 1 << 20;
 
 /// What became of a staged deployment that didn't pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,10 +48,10 @@ pub struct Record {
 
 /// The record of this boot, or else of an earlier one, if the latest staged deployment didn't pass.
 pub fn last_record() -> Result<Option<Record>> {
-    if let Some(record) = read_json(Path::new(RECORD))? {
+    if let Some(record) = read_json(&Below::new("/", RECORD))? {
         return Ok(Some(record));
     }
-    let mut record: Option<Record> = read_json(Path::new(KEPT))?;
+    let mut record: Option<Record> = read_json(&Below::new("/", KEPT))?;
     if let Some(record) = record.iter_mut().find(|record| record.fate == Fate::HeldBack) {
         record.fate = Fate::Dropped;
     }
@@ -97,20 +93,10 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-#[context("reading {}", path.display())]
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    // What isn't a file of ours, such as a fifo or a link, is neither waited for nor followed.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(errno.into()),
-    };
-    ensure!(file.metadata()?.is_file(), "it is not a regular file");
-    let mut bytes = Vec::new();
-    file.take(RECORD_MAX + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= RECORD_MAX, "it has more than {RECORD_MAX} bytes");
-    Ok(Some(serde_json::from_slice(&bytes).context("it is no record of ours")?))
+fn read_json<T: serde::de::DeserializeOwned>(record: &Below) -> Result<Option<T>> {
+    let bytes = record.read_if_there(TEXT_MAX)?;
+    let json = bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    json.with_context(|| format!("{record} is no record of ours"))
 }
 
 #[context("writing {}", path.display())]
@@ -125,10 +111,11 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
-    use super::{Fate, Record, read_json, remove, write_whole};
+    use super::{Below, Fate, Record, read_json, remove, write_whole};
 
     fn read(path: &Path) -> Result<Option<Record>, String> {
-        read_json(path).map_err(|error| format!("{error:#}"))
+        let record = Below::new(path.parent().unwrap(), path.file_name().unwrap());
+        read_json(&record).map_err(|error| format!("{error:#}"))
     }
 
     #[test]
@@ -140,14 +127,14 @@ mod tests {
         write_whole(&path("good"), &serde_json::to_vec(&record).unwrap()).unwrap();
         assert_eq!(read(&path("good")), Ok(Some(record)));
         assert!(Command::new("mkfifo").arg(path("fifo")).status().unwrap().success());
-        std::os::unix::fs::symlink("good", path("link")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
         std::fs::write(path("bad"), "{").unwrap();
-        std::fs::write(path("large"), vec![b' '; 2 << 20]).unwrap();
+        std::fs::write(path("large"), vec![b' '; 5 << 20]).unwrap();
         for (name, reason) in [
             ("fifo", "not a regular file"),
-            ("link", "symbolic links"),
+            ("link", "symbolic link that leads nowhere"),
             ("bad", "no record of ours"),
-            ("large", "more than 1048576 bytes"),
+            ("large", "more than the 4194304 bytes"),
         ] {
             let error = read(&path(name)).unwrap_err();
             assert!(error.contains(reason) && error.contains(name), "{error}");

@@ -32,7 +32,7 @@ use super::{filesystem, preflight};
 use crate::continuity::changes::{Demands, between};
 use crate::continuity::judge::{Candidate, Continuity, Way, judge};
 use crate::initrd::bootable;
-use crate::initrd::policy::{self, Trust};
+use crate::initrd::policy::Trust;
 use crate::refused::Refused;
 use crate::repo::{self, Check, Checksum, Commit, Load, MissingObject, NoCache, Source};
 use crate::sysroot::{Deployment, Sysroot, SysrootLock};
@@ -42,20 +42,32 @@ use crate::tree::Tree;
 /// in its chain.
 #[context("sealing deployment {}.{}", deployment.commit, deployment.serial)]
 pub fn seal(lock: &SysrootLock<'_>, deployment: &Deployment, request: &Request<'_>) -> Result<Outcome> {
-    let bootable = bootable::of(lock.sysroot(), deployment);
-    let trust = policy::of_deployment(&deployment.directory, &bootable)?;
-    if let Some(running) = request.running.trust() {
-        let changes = between(Demands::Sealed(running.policy()), Demands::from(&trust));
-        request.progress.changes(changes);
+    let candidates = bootable::of(lock.sysroot(), deployment);
+    if let Some(ambiguity) = candidates.ambiguity() {
+        request.progress.warn(&ambiguity);
     }
-    let (policy, origin) = match trust {
-        Trust::Sealed { policy, origin } => (policy, origin),
-        Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
-        Trust::Foreign => return Ok(Outcome::Foreign),
-    };
+    let mut policies = Vec::new();
+    for trust in candidates.trusts(&deployment.directory)? {
+        if let Some(running) = request.running.trust() {
+            let changes = between(Demands::Sealed(running.policy()), Demands::from(&trust));
+            request.progress.changes(changes);
+        }
+        match trust {
+            Trust::Sealed { policy, origin } => policies.push((policy, origin)),
+            Trust::Unsealed(origin) => return Ok(Outcome::Unsealed(origin)),
+            Trust::Foreign => return Ok(Outcome::Foreign),
+        }
+    }
     let run = Run { lock, deployment, request };
-    let stages = run.stages(&policy).map_err(|error| advise(refuse_incomplete(lock.sysroot(), error)))?;
-    let Stages { claim, continuity, image, note, objects } = stages;
+    let mut all = Vec::new();
+    for (index, (policy, origin)) in policies.into_iter().enumerate() {
+        let stages = run.stages(&policy).map_err(|error| advise(refuse_incomplete(lock.sysroot(), error)));
+        all.push((policy, origin, stages.map_err(|error| candidates.naming(index, error))?));
+    }
+    for (index, (policy, _, stages)) in all.iter().enumerate().take(all.len().saturating_sub(1)) {
+        run.suits(stages, policy, &all[all.len() - 1].2).map_err(|error| candidates.naming(index, error))?;
+    }
+    let (_, origin, Stages { claim, continuity, image, note, objects }) = all.swap_remove(0);
     Ok(Outcome::Sealed(Box::new(Sealed { origin, claim, continuity, image, note, objects })))
 }
 
@@ -109,6 +121,15 @@ impl Run<'_> {
         self.mark()?;
         let continuity = image.approval.continuity().clone();
         Ok(Stages { claim, continuity, image: image.placed, note, objects })
+    }
+
+    /// Whether what the stages came to at `last`, with the policy of another initramfs, is good for this one's, too.
+    fn suits(&self, stages: &Stages, policy: &SealedPolicy, last: &Stages) -> Result<()> {
+        let (expected, found) = (stages.claim.digest, last.claim.digest);
+        if expected != found {
+            return Err(Refusal::from(ClaimError::OtherDigest { expected, found }).into());
+        }
+        self.check(policy).map(drop)
     }
 
     fn open(&self) -> Result<Subject> {
@@ -220,12 +241,17 @@ impl Run<'_> {
 
     /// What the initramfs's own check says of all that, as far as it can be asked already.
     fn verify(&self, approval: &Approval, policy: &SealedPolicy) -> Result<Claim> {
+        Ok(self.check(policy)?.unwrap_or_else(|| approval.claim().clone()))
+    }
+
+    /// The initramfs's own check. It can't be asked where fs-verity is deferred.
+    fn check(&self, policy: &SealedPolicy) -> Result<Option<Claim>> {
         if self.request.verity == Verity::Deferred {
-            return Ok(approval.claim().clone());
+            return Ok(None);
         }
         let target =
             self.sysroot().target(self.deployment).context("the deployment lies outside its sysroot")?;
-        Ok(preflight::check(self.sysroot().physical(), &target, policy)?.claim().clone())
+        Ok(Some(preflight::check(self.sysroot().physical(), &target, policy)?.claim().clone()))
     }
 
     /// Marks a deployment whose fs-verity is deferred, and takes the mark from one that is done.

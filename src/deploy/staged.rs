@@ -5,14 +5,14 @@
 use std::path::Path;
 
 use anyhow::Result;
-use fn_error_context::context;
 
 use super::outcome::Outcome;
 use super::record::{self, Fate, Record, write_whole};
 use super::request::Request;
 use super::seal::seal;
+use crate::beneath::{Below, TEXT_MAX};
 use crate::refused::{self, Refused};
-use crate::sysroot::running::running;
+use crate::sysroot::running::{Running, running};
 use crate::sysroot::{Deployment, HeldBack, SysrootLock};
 
 /// The staged deployment that the administrator let through although it will boot unsealed.
@@ -27,6 +27,9 @@ pub fn seal_staged(
     allow_unsealed: bool,
 ) -> Result<Outcome> {
     let held = HeldBack::hold()?;
+    if let Ok(Some(Running { differs: Some(reason), .. })) = lock.sysroot().running() {
+        request.progress.warn(&format!("the running system is not sealed by us: {reason}"));
+    }
     if allow_unsealed {
         allow(deployment)?;
     }
@@ -93,11 +96,7 @@ fn name_of(deployment: &Deployment) -> String {
     format!("{}.{}", deployment.commit, deployment.serial)
 }
 
-#[context("reading {ALLOWED}")]
 fn is_allowed(deployment: &Deployment) -> Result<bool> {
-    match std::fs::read(ALLOWED) {
-        Ok(allowed) => Ok(allowed == name_of(deployment).as_bytes()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    let allowed = Below::new("/", ALLOWED).read_if_there(TEXT_MAX)?;
+    Ok(allowed.is_some_and(|allowed| allowed == name_of(deployment).as_bytes()))
 }

@@ -8,6 +8,7 @@ use ostree_seal_trust::policy::{
 
 use super::finding::Finding;
 use super::subject::Subject;
+use crate::beneath::Below;
 use crate::initrd::content::{Initramfs, PROGRAM};
 use crate::initrd::policy::{self, Bootable, Trust};
 use crate::merkle;
@@ -22,9 +23,16 @@ const KEYS: &str = "keys";
 const SHELL: &str = "shell";
 const NEXT_BOOT: &str = "next-boot";
 
+/// The most bytes of the program, with room for one that was built for debugging.
+const PROGRAM_MAX: usize = 64 << 20;
+
 /// Everything about the next boot.
 pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = vec![next_boot(subject)];
+    if let Some(ambiguity) = &subject.status.ambiguity {
+        let fix = "remove each that doesn't belong there";
+        findings.push(Finding::problem(INITRAMFS, ambiguity.as_str(), fix));
+    }
     match policy::of_deployment(&subject.next.directory, subject.bootable) {
         Ok(Trust::Foreign) => findings.push(Finding::problem(
             POLICY,
@@ -144,23 +152,20 @@ fn program(subject: &Subject<'_>, path: &std::path::Path, initramfs: &Initramfs)
         let sentence = format!("{} holds no {PROGRAM}", path.display());
         return Finding::problem(PROGRAM_CHECK, sentence, fix);
     };
-    let installed = subject.next.directory.join("usr/lib/ostree-seal").join(PROGRAM);
-    match std::fs::read(&installed) {
-        Ok(content) if merkle::digest(&content) == program.digest => {
+    let installed = Below::new(&subject.next.directory, "usr/lib/ostree-seal").join(PROGRAM);
+    match installed.read_if_there(PROGRAM_MAX) {
+        Ok(Some(content)) if merkle::digest(&content) == program.digest => {
             Finding::fine(PROGRAM_CHECK, format!("the initramfs has the {PROGRAM} of its tree"))
         }
-        Ok(_) => {
+        Ok(Some(_)) => {
             let sentence =
                 format!("{} has another {PROGRAM} than its tree, an older one perhaps", path.display());
             Finding::warning(PROGRAM_CHECK, sentence, fix)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Ok(None) => {
             Finding::fine(PROGRAM_CHECK, format!("the initramfs has {PROGRAM}, its tree has none to compare"))
         }
-        Err(error) => {
-            let error = anyhow::Error::new(error).context(format!("reading {}", installed.display()));
-            Finding::of_error(PROGRAM_CHECK, &error, fix)
-        }
+        Err(error) => Finding::of_error(PROGRAM_CHECK, &error, fix),
     }
 }
 

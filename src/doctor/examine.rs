@@ -14,11 +14,12 @@ pub fn examine(system: &Sysroot) -> anyhow::Result<Vec<Finding>> {
         let fix = system.admin_command("deploy", "REF");
         return Ok(vec![Finding::problem("next-boot", "there is no deployment to boot", fix)]);
     };
-    let bootable = bootable::of(system, &next);
-    let status = status::of(system, next.clone(), &bootable);
+    let candidates = bootable::of(system, &next);
+    let status = status::of(system, next.clone(), &candidates);
     let kernel = Kernel::of(&next.directory, system.is_booted());
     let release = kernel.as_ref().map(|kernel| kernel.release.clone());
-    let subject = Subject { sysroot: system, next: &next, bootable: &bootable, status: &status, release };
+    let bootable = candidates.first();
+    let subject = Subject { sysroot: system, next: &next, bootable, status: &status, release };
     let mut findings = kernel::check(kernel.as_ref(), &subject);
     findings.extend(disk::check(&subject));
     findings.extend(boot::check(&subject));

@@ -1,9 +1,10 @@
 //! The kernel of the next boot: what it has, by its own files in the tree, and by asking it where it is the running one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::finding::Finding;
 use super::subject::Subject;
+use crate::beneath::Below;
 use crate::deploy::filesystem::kernel_knows_verity;
 use crate::initrd::policy::Bootable;
 
@@ -31,6 +32,9 @@ enum Driver {
 
 const VERITY: &str = "kernel-fs-verity";
 
+/// The most bytes of a list of modules; the largest have 1 MiB.
+const LIST_MAX: usize = 16 << 20;
+
 /// Everything about the kernel.
 pub(super) fn check(kernel: Option<&Kernel>, subject: &Subject<'_>) -> Vec<Finding> {
     let Some(kernel) = kernel else {
@@ -48,27 +52,28 @@ pub(super) fn check(kernel: Option<&Kernel>, subject: &Subject<'_>) -> Vec<Findi
 }
 
 impl Kernel {
-    /// The kernel of a deployment; where there are several, the one that libostree takes: the first that it finds.
+    /// The kernel of a deployment; where there are several, the first by name, and `initramfs` says that there are.
     pub(super) fn of(directory: &Path, booted: bool) -> Option<Self> {
-        let entries = std::fs::read_dir(directory.join("usr/lib/modules")).ok()?;
-        let with_kernel = |path: &PathBuf| {
-            let is_efi = |path: PathBuf| path.extension().is_some_and(|extension| extension == "efi");
-            let entries = || std::fs::read_dir(path).into_iter().flatten().flatten();
-            path.join("vmlinuz").exists() || entries().any(|entry| is_efi(entry.path()))
+        let tree = Below::new(directory, "");
+        let with_kernel = |modules: &Below| {
+            let is_efi = |file: &Below| file.file_name().as_encoded_bytes().ends_with(b".efi");
+            let beside = || modules.list().unwrap_or_default();
+            modules.join("vmlinuz").exists() || beside().iter().any(is_efi)
         };
-        let path = entries.flatten().map(|entry| entry.path()).find(with_kernel)?;
-        let release = path.file_name()?.to_str()?.to_owned();
-        let read = |path: PathBuf| std::fs::read_to_string(path).ok();
+        let modules = tree.join("usr/lib/modules").list().ok()?.into_iter().find(with_kernel)?;
+        let release = modules.file_name().to_str()?.to_owned();
+        // Without one of these files, what it would say counts as unknown.
+        let read = |file: Below| String::from_utf8(file.read(LIST_MAX).ok()?).ok();
         let configs = [
-            path.join("config"),
-            directory.join(format!("usr/lib/ostree-boot/config-{release}")),
-            directory.join(format!("boot/config-{release}")),
+            modules.join("config"),
+            tree.join(format!("usr/lib/ostree-boot/config-{release}")),
+            tree.join(format!("boot/config-{release}")),
         ];
         let uname = rustix::system::uname();
         Some(Self {
             config: configs.into_iter().find_map(read),
-            modules: read(path.join("modules.dep")),
-            builtin: read(path.join("modules.builtin")),
+            modules: read(modules.join("modules.dep")),
+            builtin: read(modules.join("modules.builtin")),
             running: booted && uname.release().to_bytes() == release.as_bytes(),
             release,
         })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::finding::Finding;
 use super::subject::Subject;
 use crate::deploy::record::{self, Fate, Record};
-use crate::sysroot::running::{self, Running};
+use crate::sysroot::running::Running;
 
 const UNITS: &str = "units";
 const STAGED: &str = "staged";
@@ -21,7 +21,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Finding> {
     let mut findings = vec![units(subject)];
     if subject.sysroot.is_booted() {
         findings.push(last_staged(record::last_record()));
-        findings.push(running_system(running::running()));
+        findings.push(running_system(subject.sysroot.running()));
     }
     findings
 }
@@ -121,6 +121,11 @@ fn last_staged(record: anyhow::Result<Option<Record>>) -> Finding {
 fn running_system(state: anyhow::Result<Option<Running>>) -> Finding {
     match state {
         Err(error) => Finding::of_error(RUNNING, &error, "reboot"),
+        Ok(Some(Running { differs: Some(reason), .. })) => Finding::problem(
+            RUNNING,
+            format!("the running system is not sealed by us: {reason}"),
+            "reboot, all the way through the firmware",
+        ),
         Ok(Some(state)) if state.is_sealed() => Finding::fine(RUNNING, "the running system is sealed"),
         Ok(_) => Finding::warning(
             RUNNING,
@@ -132,7 +137,7 @@ fn running_system(state: anyhow::Result<Option<Running>>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::{last_staged, running_system};
+    use super::{Running, last_staged, running_system};
     use crate::deploy::record::{Fate, Record};
     use crate::doctor::Health;
 
@@ -165,6 +170,11 @@ mod tests {
             running_system(Ok(Some(serde_json::from_str(&text).unwrap()))).state
         };
         assert_eq!((state("sealed"), state("unsealed")), (Health::Fine, Health::Warning));
+        let mut other: Running = serde_json::from_str(r#"{"mode":"sealed"}"#).unwrap();
+        other.differs = Some("/ is ext4 without verity=require".to_owned());
+        let finding = running_system(Ok(Some(other)));
+        assert_eq!(finding.state, Health::Problem);
+        assert!(finding.sentence.contains("not sealed by us: / is ext4"), "{}", finding.sentence);
         assert_eq!(running_system(Ok(None)).state, Health::Warning);
     }
 

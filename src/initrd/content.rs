@@ -13,7 +13,8 @@ use ostree_seal_root::read::{Files, ReadError};
 use ostree_seal_trust::digest::Digest;
 use rustix::io::Errno;
 
-use super::{file, uki};
+use super::uki;
+use crate::beneath::Below;
 use rootfs::{Node, Rootfs};
 use units::Starts;
 use unpack::Unpacker;
@@ -63,7 +64,7 @@ pub struct Inside<'a> {
 }
 
 /// Reads an initramfs that may be split into several files, such as a main one and overlays.
-pub fn read(paths: &[PathBuf]) -> Result<Initramfs> {
+pub fn read(paths: &[Below]) -> Result<Initramfs> {
     let mut unpacker = Unpacker::new(matters);
     for path in paths {
         read_into(path, &mut unpacker)?;
@@ -71,9 +72,9 @@ pub fn read(paths: &[PathBuf]) -> Result<Initramfs> {
     Initramfs::of(unpacker.finish())
 }
 
-#[context("reading the initramfs {}", path.display())]
-fn read_into(path: &Path, unpacker: &mut Unpacker) -> Result<()> {
-    let bytes = file::read(path, file::IMAGE_MAX)?;
+#[context("reading the initramfs {path}")]
+fn read_into(path: &Below, unpacker: &mut Unpacker) -> Result<()> {
+    let bytes = path.try_read(uki::IMAGE_MAX)?;
     if !uki::is_pe(&bytes) {
         return unpacker.unpack(&bytes);
     }

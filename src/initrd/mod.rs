@@ -6,5 +6,3 @@ pub mod policy; // the policy that will be asked
 
 pub mod content; // what an initramfs holds of ours
 pub mod uki; // unified kernel images
-
-mod file; // regular files, and none without a limit

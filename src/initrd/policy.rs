@@ -10,7 +10,6 @@ use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
 use ostree_seal_trust::policy::{Policy, PolicyFiles, SealedPolicy};
 
 use super::content::{self, Initramfs, Malformed};
-use super::uki;
 use crate::refused::Refused;
 
 mod tree; // what the initramfs is made from
@@ -68,6 +67,16 @@ pub enum Bootable {
     Unreadable(PathBuf, anyhow::Error),
     /// What it holds.
     Read(PathBuf, Box<Initramfs>),
+}
+
+impl Bootable {
+    /// The file that boots, to be shown.
+    pub fn name(&self) -> String {
+        match self {
+            Self::None => "a kernel without an initramfs".to_owned(),
+            Self::Unreadable(path, _) | Self::Read(path, _) => path.display().to_string(),
+        }
+    }
 }
 
 /// What will be asked of the deployment in `directory` when it boots.
@@ -135,53 +144,6 @@ fn refuse_what_boots_otherwise(error: &anyhow::Error) -> Result<(), Refused> {
 fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {
     let origin = Origin::Tree(PathBuf::from(&files.path), why);
     (files, origin)
-}
-
-/// Reads the initramfs of a deployment: the one that its boot entry names, or else the one in its tree.
-pub fn bootable(directory: &Path, initrds: &[PathBuf]) -> Bootable {
-    match initrds {
-        [] => bootable_staged(directory, &[]),
-        paths => read(paths),
-    }
-}
-
-/// Reads the initramfs of a deployment whose boot entry isn't written yet: the one in its tree, and its overlays behind it.
-pub fn bootable_staged(directory: &Path, overlays: &[PathBuf]) -> Bootable {
-    match tree_initramfs(directory) {
-        // libostree names no overlays where the tree has no initramfs, or has it in its kernel's file.
-        None => Bootable::None,
-        Some(image) if uki::is_unified(&image) => read(&[image]),
-        Some(image) => read(&[&[image], overlays].concat()),
-    }
-}
-
-fn read(paths: &[PathBuf]) -> Bootable {
-    match paths.first().cloned() {
-        None => Bootable::None,
-        Some(first) => match content::read(paths) {
-            Ok(initramfs) => Bootable::Read(first, Box::new(initramfs)),
-            Err(error) => Bootable::Unreadable(first, error),
-        },
-    }
-}
-
-/// The initramfs where libostree looks for it: beside the kernel, or in the older place. It may be in the kernel's file,
-/// if that is a unified kernel image.
-fn tree_initramfs(directory: &Path) -> Option<PathBuf> {
-    let kernels = std::fs::read_dir(directory.join("usr/lib/modules")).into_iter().flatten().flatten();
-    let beside_kernel = kernels.map(|entry| entry.path()).filter_map(|path| {
-        let beside = [path.join("initramfs.img"), path.join("initramfs")];
-        let with_kernel =
-            beside.into_iter().find(|initramfs| initramfs.exists() && path.join("vmlinuz").exists());
-        with_kernel.or_else(|| uki::in_directory(&path))
-    });
-    let older = ["usr/lib/ostree-boot", "boot"].into_iter().flat_map(|place| {
-        let entries = std::fs::read_dir(directory.join(place)).into_iter().flatten().flatten();
-        entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("initr"))
-            .map(|entry| entry.path())
-    });
-    beside_kernel.chain(older).next()
 }
 
 /// The program follows links, and nobody does so here: what is behind one, such as a revocation, would be missed. The tree

@@ -1,17 +1,28 @@
 //! Unified kernel images: an EFI program (PE) whose sections are the kernel, its command line and its initramfs. Names of
 //! sections and what they mean are those of the UAPI group's UKI specification.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
-use super::file;
+use crate::beneath::Below;
+use crate::sysroot::is_no_permission;
+
+/// The most bytes of a kernel or an initramfs: several times what the largest have.
+pub(super) const IMAGE_MAX: usize = 1 << 30;
 
 /// The most sections that are looked at; EFI's own limit for a program.
 const SECTIONS_MAX: u16 = 96;
-/// How much of a file holds its headers.
-const HEADERS_LEN: u64 = 64 << 10;
+/// The most bytes before the PE header: what stands there is a program that says it needs another system.
+const HEADER_MAX: usize = 1 << 20;
+/// What has to be there of a file that is an EFI program.
+const FIRST_LEN: usize = 0x40;
+/// The most bytes of a command line: 32 times what the kernel takes.
+const CMDLINE_MAX: usize = 64 << 10;
 
 /// `IMAGE_DOS_HEADER.e_lfanew`: where the PE header begins.
 const E_LFANEW: usize = 0x3c;
@@ -43,53 +54,61 @@ pub fn is_pe(bytes: &[u8]) -> bool {
     bytes.starts_with(b"MZ") && pe_header(bytes).is_ok()
 }
 
-/// Whether the file at this path is an EFI program with an initramfs in it.
-pub fn is_unified(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = file::open_regular(path, file::IMAGE_MAX)
-        .and_then(|file| Ok(file.take(HEADERS_LEN).read_to_end(&mut start)?));
-    let has_initrd = |sections: Vec<Section>| sections.iter().any(|section| section.is(".initrd"));
-    read.is_ok() && is_pe(&start) && sections(&start).is_ok_and(has_initrd)
+/// Whether this is an EFI program with an initramfs in it.
+pub fn is_unified(file: &Below) -> bool {
+    let sections = file.open(IMAGE_MAX).and_then(|file| sections(&headers(&file)?));
+    sections.is_ok_and(|sections| sections.iter().any(|section| section.is(".initrd")))
 }
 
-/// The unified kernel image in a directory of `usr/lib/modules`: the kernel itself, or a file beside it.
-pub fn in_directory(directory: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut beside: Vec<PathBuf> = entries.filter(|path| has_efi_name(path)).collect();
-    beside.sort();
-    std::iter::once(directory.join("vmlinuz")).chain(beside).find(|path| is_unified(path))
-}
-
-/// The unified kernel images where a boot loader finds them by itself (boot loader specification, type 2).
-pub fn installed(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for place in ["boot/EFI/Linux", "boot/efi/EFI/Linux", "efi/EFI/Linux"] {
-        let entries = std::fs::read_dir(root.join(place)).into_iter().flatten().flatten();
-        found.extend(
-            entries.map(|entry| entry.path()).filter(|path| {
-                path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("efi"))
-            }),
-        );
+/// The unified kernel images in a directory of `usr/lib/modules`: the kernel itself, or else the files beside it.
+pub fn in_directory(directory: &Below) -> Result<Vec<Below>> {
+    let kernel = directory.join("vmlinuz");
+    if is_unified(&kernel) {
+        return Ok(vec![kernel]);
     }
-    found.sort();
-    found
+    Ok(directory.list()?.into_iter().filter(|file| has_efi_name(file) && is_unified(file)).collect())
 }
 
-fn has_efi_name(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("efi"))
+/// The unified kernel images where a boot loader finds them by itself (boot loader specification, type 2), each once.
+fn installed(root: &Path) -> Result<Vec<Below>> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    for place in ["boot", "boot/efi", "efi"] {
+        for file in Below::partition(root, place).join("EFI/Linux").list()? {
+            if has_efi_name(&file) && file.identity().is_ok_and(|identity| seen.insert(identity)) {
+                found.push(file);
+            }
+        }
+    }
+    Ok(found)
 }
 
-/// The unified kernel image installed below `root` whose own command line boots the deployment in `directory`, which lies
-/// on the disk that is seen at `physical`.
-pub fn of_deployment(root: &Path, physical: &Path, directory: &Path) -> Option<PathBuf> {
-    let directory = directory.canonicalize().ok()?;
-    installed(root).into_iter().find(|path| {
-        let target = file::read(path, file::IMAGE_MAX).ok().and_then(|bytes| target(&bytes));
-        // A link that leads out of `physical` leads to no deployment of it.
-        let resolved =
-            target.and_then(|target| physical.join(target.trim_start_matches('/')).canonicalize().ok());
-        resolved.is_some_and(|resolved| resolved == directory)
-    })
+fn has_efi_name(file: &Below) -> bool {
+    let extension = Path::new(file.file_name()).extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("efi"))
+}
+
+/// The unified kernel images installed below `root` that may boot this deployment, which lies on the disk that is seen at
+/// `physical`: those with a command line that names it.
+pub fn of_deployment(root: &Path, physical: &Path, deployment: &Below) -> Result<Vec<Below>> {
+    let Ok(deployment) = deployment.identity() else { return Ok(Vec::new()) };
+    let names_it = |target: &String| {
+        Below::new(physical, target.trim_start_matches('/')).identity().is_ok_and(|found| found == deployment)
+    };
+    let mut found = Vec::new();
+    for image in installed(root)? {
+        match image.open(IMAGE_MAX) {
+            Ok(file) => {
+                if targets(&file).iter().any(names_it) {
+                    found.push(image);
+                }
+            }
+            // Whose it is can't be seen.
+            Err(error) if is_no_permission(&error) => return Err(error.context(format!("reading {image}"))),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 impl<'a> Uki<'a> {
@@ -109,12 +128,35 @@ impl<'a> Uki<'a> {
     }
 }
 
-/// What `ostree=` on an image's command line names; the first one counts. An image that is damaged elsewhere still says it.
-pub fn target(bytes: &[u8]) -> Option<String> {
-    let sections = sections(bytes).ok()?;
-    let cmdline = cmdline(profiles(&sections).0, bytes).ok()??;
-    let mut arguments = cmdline.split_ascii_whitespace();
-    arguments.find_map(|argument| argument.strip_prefix("ostree=")).map(str::to_owned)
+/// What `ostree=` on an image's command lines names, those of its profiles included; on each the first one counts. An image
+/// that is damaged elsewhere still says it.
+pub fn targets(file: &File) -> Vec<String> {
+    let sections = headers(file).and_then(|headers| sections(&headers)).unwrap_or_default();
+    let lines = sections.iter().filter(|section| section.is(".cmdline") && section.len <= CMDLINE_MAX);
+    let target = |section: &Section| {
+        let mut line = vec![0; section.len];
+        file.read_exact_at(&mut line, section.start as u64).ok()?;
+        let line = text_of(&line);
+        let mut arguments = line.split_ascii_whitespace();
+        arguments.find_map(|argument| argument.strip_prefix("ostree=")).map(str::to_owned)
+    };
+    lines.filter_map(target).collect()
+}
+
+/// The part of a file that has its headers, and nothing else of it.
+fn headers(file: &File) -> Result<Vec<u8>> {
+    let mut start = vec![0; FIRST_LEN];
+    file.read_exact_at(&mut start, 0)?;
+    ensure!(start.starts_with(b"MZ"), "it is no EFI program");
+    let header = usize::try_from(u32_at(&start, E_LFANEW)?)?;
+    ensure!(header <= HEADER_MAX, "its PE header begins at byte {header}, expected below {HEADER_MAX}");
+    let table = usize::from(SECTIONS_MAX) * SECTION_HEADER_LEN;
+    let len = header + PE_MAGIC.len() + FILE_HEADER_LEN + usize::from(u16::MAX) + table;
+    let mut headers = Vec::new();
+    let mut from_start = file;
+    from_start.seek(SeekFrom::Start(0))?;
+    from_start.take(len as u64).read_to_end(&mut headers)?;
+    Ok(headers)
 }
 
 /// The sections of the image itself, and those of its profiles.
@@ -125,8 +167,11 @@ fn profiles(sections: &[Section]) -> (&[Section], &[Section]) {
 
 fn cmdline(sections: &[Section], bytes: &[u8]) -> Result<Option<String>> {
     let Some(section) = only(sections, ".cmdline")? else { return Ok(None) };
-    let text = String::from_utf8_lossy(section.content(bytes)?);
-    Ok(Some(text.trim_end_matches('\0').trim().to_owned()))
+    Ok(Some(text_of(section.content(bytes)?)))
+}
+
+fn text_of(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end_matches('\0').trim().to_owned()
 }
 
 /// The section of this name, of which there may be one.

@@ -18,8 +18,8 @@ use super::skeleton;
 use super::targets::{Deployment, Targets};
 use crate::ext4::FileSystem;
 use crate::ext4::examine::{Examined, Verity};
-use crate::initrd::bootable;
-use crate::initrd::policy::{self, Bootable, Trust};
+use crate::initrd::bootable::{self, Candidates};
+use crate::initrd::policy::{self, Bootable, Origin, Trust};
 use crate::refused::{Refused, is_refusal};
 use crate::status::Verdict;
 use crate::sysroot::Sysroot;
@@ -47,14 +47,14 @@ pub fn judge(system: &FileSystem<'_>, targets: &Targets, files: &[Examined]) -> 
     skeleton::copy(system, targets.root, &paths, root)?;
     let judge = Judge {
         root,
-        bootable: bootables(root),
+        candidates: candidates(root),
         files: files.iter().map(|file| (file.inode, file)).collect(),
     };
     Ok(targets.deployments.iter().map(|deployment| judge.deployment(deployment)).collect())
 }
 
-/// The initramfs of each deployment that a boot entry names.
-fn bootables(root: &Path) -> HashMap<String, Bootable> {
+/// What may boot each deployment that a boot entry names.
+fn candidates(root: &Path) -> HashMap<String, Candidates> {
     let Ok(sysroot) = Sysroot::open(root, false) else { return HashMap::new() };
     let deployments = sysroot.deployments().unwrap_or_default();
     let named = deployments
@@ -65,7 +65,7 @@ fn bootables(root: &Path) -> HashMap<String, Bootable> {
 
 struct Judge<'a> {
     root: &'a Path,
-    bootable: HashMap<String, Bootable>,
+    candidates: HashMap<String, Candidates>,
     files: HashMap<u32, &'a Examined>,
 }
 
@@ -74,19 +74,17 @@ impl Judge<'_> {
         let directory = self.root.join(&deployment.path);
         // Without an entry, such as where `/boot` is another partition, the tree's own initramfs is what there is.
         let in_tree;
-        let bootable = match self.bootable.get(&deployment.path) {
-            Some(bootable) => bootable,
+        let candidates = match self.candidates.get(&deployment.path) {
+            Some(candidates) => candidates,
             None => {
-                in_tree = policy::bootable(&directory, &[]);
+                in_tree = bootable::in_tree(&directory);
                 &in_tree
             }
         };
-        let (verdict, origin) = match policy::of_deployment(&directory, bootable) {
-            Ok(Trust::Sealed { policy, origin }) => (self.sealed(deployment, &policy), Some(origin)),
-            Ok(Trust::Unsealed(origin)) => (Verdict::Unsealed, Some(origin)),
-            Ok(Trust::Foreign) => (Verdict::Foreign, None),
-            Err(error) => (self.no(&error), None),
-        };
+        // Of several, the worst counts.
+        let judged = candidates.iter().map(|bootable| self.as_booted_by(bootable, deployment, &directory));
+        let worst = judged.min_by_key(|(verdict, _)| verdict.worth());
+        let (verdict, origin) = worst.unwrap_or((Verdict::Foreign, None));
         let with_verity = deployment.objects.iter().filter(|inode| self.has_verity(**inode)).count();
         Judged {
             path: deployment.path.clone(),
@@ -97,6 +95,20 @@ impl Judge<'_> {
                 .and_then(|origin| origin.why_tree())
                 .map(|why| self.inside(why)),
             objects: (deployment.objects.len(), with_verity),
+        }
+    }
+
+    fn as_booted_by(
+        &self,
+        bootable: &Bootable,
+        deployment: &Deployment,
+        directory: &Path,
+    ) -> (Verdict, Option<Origin>) {
+        match policy::of_deployment(directory, bootable) {
+            Ok(Trust::Sealed { policy, origin }) => (self.sealed(deployment, &policy), Some(origin)),
+            Ok(Trust::Unsealed(origin)) => (Verdict::Unsealed, Some(origin)),
+            Ok(Trust::Foreign) => (Verdict::Foreign, None),
+            Err(error) => (self.no(&error), None),
         }
     }
 

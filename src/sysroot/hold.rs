@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use fn_error_context::context;
 
 use super::notes::Notes;
+use crate::beneath::{Below, TEXT_MAX};
 
 /// What libostree has written down of a staged deployment, see [`Notes`].
 pub(super) const STAGED: &str = "/run/ostree/staged-deployment";
@@ -22,21 +23,22 @@ pub enum Holder {
 /// Who holds the staged deployment back, by libostree's own two marks: a file, and since 2023.8 a word in its notes.
 #[context("looking for who holds the staged deployment back")]
 pub(super) fn holder() -> Result<Option<Holder>> {
-    if let Some(notes) = read_if_there(STAGED)? {
+    if let Some(notes) = staged_notes()? {
         if Notes::parse(&notes).with_context(|| format!("reading {STAGED}"))?.locked {
             return Ok(Some(Holder::Others));
         }
     }
-    let mark = read_if_there(FINALIZATION_LOCK)?;
+    let mark = finalization_lock().read_if_there(TEXT_MAX)?;
     Ok(mark.map(|mark| if mark == OUR_MARK.as_bytes() { Holder::Us } else { Holder::Others }))
 }
 
-pub(super) fn read_if_there(path: &str) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("reading {path}"))),
-    }
+/// What libostree has written down of the staged deployment, if there is one.
+pub(super) fn staged_notes() -> Result<Option<Vec<u8>>> {
+    Below::new("/", STAGED).read_if_there(TEXT_MAX)
+}
+
+fn finalization_lock() -> Below {
+    Below::new("/", FINALIZATION_LOCK)
 }
 
 /// Holds a staged deployment back from becoming the default at shutdown, until [`HeldBack::release`]. A process that
@@ -60,7 +62,7 @@ impl HeldBack {
             Ok(()) => Ok(Self { by_us: true }),
             // Left by a run of ours that was killed, or by an admin who wants to decide himself.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                Ok(Self { by_us: std::fs::read_to_string(FINALIZATION_LOCK)? == OUR_MARK })
+                Ok(Self { by_us: finalization_lock().read(TEXT_MAX)? == OUR_MARK.as_bytes() })
             }
             Err(error) => Err(error.into()),
         }

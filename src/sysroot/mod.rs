@@ -7,6 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use fn_error_context::context;
 use ostree::gio;
 use ostree::glib;
+use ostree_seal_root::read::ReadError;
+use rustix::io::Errno;
+
+use crate::beneath::Below;
 
 pub mod running; // what the initramfs said of the running root
 pub mod writable; // a writable /sysroot for us alone
@@ -16,7 +20,7 @@ mod notes; // what libostree has written down of a staged deployment
 
 pub use hold::{HeldBack, Holder};
 
-use hold::{STAGED, holder, read_if_there};
+use hold::{STAGED, holder, staged_notes};
 use notes::{Notes, overlay_path};
 
 /// Exists on a system that was booted with OSTree.
@@ -57,9 +61,9 @@ pub struct Deployment {
     pub directory: PathBuf,
     /// Its initramfs and overlays, in the order in which the kernel unpacks them. Empty for a staged deployment,
     /// whose boot entry isn't written yet.
-    pub initrds: Vec<PathBuf>,
+    pub initrds: Vec<Below>,
     /// What the boot entry of a staged deployment will name behind the tree's own initramfs.
-    pub staged_overlays: Vec<PathBuf>,
+    pub staged_overlays: Vec<Below>,
     inner: ostree::Deployment,
 }
 
@@ -206,20 +210,21 @@ impl Sysroot {
     }
 
     /// The files that the boot entry names: paths below `/boot`, which on the disk is the directory `boot`.
-    fn initrds(&self, deployment: &ostree::Deployment) -> Vec<PathBuf> {
+    fn initrds(&self, deployment: &ostree::Deployment) -> Vec<Below> {
         let Some(entry) = deployment.bootconfig() else { return Vec::new() };
         let first = entry.get("initrd").map(|path| path.to_string());
         let overlays = entry.overlay_initrds().into_iter().map(|path| path.to_string());
+        let boot = Below::partition(&self.path, "boot");
         let below_boot = |path: String| {
             let path = path.trim_start_matches('/');
-            self.path.join("boot").join(path.strip_prefix("boot/").unwrap_or(path))
+            boot.join(path.strip_prefix("boot/").unwrap_or(path))
         };
         first.into_iter().chain(overlays).map(below_boot).collect()
     }
 
     #[context("looking for overlays of the initramfs in {STAGED}")]
-    fn staged_overlays(&self) -> Result<Vec<PathBuf>> {
-        let Some(notes) = read_if_there(STAGED)? else { return Ok(Vec::new()) };
+    fn staged_overlays(&self) -> Result<Vec<Below>> {
+        let Some(notes) = staged_notes()? else { return Ok(Vec::new()) };
         let overlays = Notes::parse(&notes)?.overlays;
         Ok(overlays.iter().map(|overlay| overlay_path(&self.path, overlay)).collect())
     }
@@ -299,9 +304,12 @@ fn not_locked(error: glib::Error) -> anyhow::Error {
 pub fn is_no_permission(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let of_io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let of_kernel = cause.downcast_ref::<rustix::io::Errno>();
+        let of_kernel = match cause.downcast_ref() {
+            Some(ReadError::Os(errno)) => Some(errno),
+            _ => cause.downcast_ref::<Errno>(),
+        };
         of_io == Some(std::io::ErrorKind::PermissionDenied)
-            || matches!(of_kernel, Some(&(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)))
+            || matches!(of_kernel, Some(&(Errno::ACCESS | Errno::PERM)))
             || cause
                 .downcast_ref::<glib::Error>()
                 .is_some_and(|error| error.matches(gio::IOErrorEnum::PermissionDenied))

@@ -1,10 +1,11 @@
 //! What libostree has written down of a staged deployment: `a{sv}`, in the byte order of the machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use ostree_seal_trust::gvariant::{Dictionary, Value};
 
+use crate::beneath::Below;
 use crate::repo::Checksum;
 
 /// The key of the mark that holds it back, `b`.
@@ -40,9 +41,10 @@ impl Notes {
 
 /// Where libostree will take an overlay from at shutdown: one that an earlier deployment brought to `/boot`, or else the
 /// one that was staged.
-pub(super) fn overlay_path(sysroot: &Path, overlay: &Checksum) -> PathBuf {
-    let installed = sysroot.join(format!("boot/ostree/initramfs-overlays/{overlay}.img"));
-    if installed.exists() { installed } else { Path::new(OVERLAYS).join(overlay.to_string()) }
+pub(super) fn overlay_path(sysroot: &Path, overlay: &Checksum) -> Below {
+    let boot = Below::partition(sysroot, "boot");
+    let installed = boot.join(format!("ostree/initramfs-overlays/{overlay}.img"));
+    if installed.exists() { installed } else { Below::new(OVERLAYS, overlay.to_string()) }
 }
 
 #[cfg(test)]
@@ -88,11 +90,11 @@ mod tests {
         let overlay = Checksum::from_hex(&"a".repeat(64)).unwrap();
         let sysroot = tempfile::tempdir().unwrap();
         let staged = format!("/run/ostree/staged-initrds/{overlay}");
-        assert_eq!(overlay_path(sysroot.path(), &overlay).to_str(), Some(staged.as_str()));
+        assert_eq!(overlay_path(sysroot.path(), &overlay).path().to_str(), Some(staged.as_str()));
         let boot = sysroot.path().join("boot/ostree/initramfs-overlays");
         std::fs::create_dir_all(&boot).unwrap();
         let installed = boot.join(format!("{overlay}.img"));
         std::fs::write(&installed, "").unwrap();
-        assert_eq!(overlay_path(sysroot.path(), &overlay), installed);
+        assert_eq!(overlay_path(sysroot.path(), &overlay).path(), installed);
     }
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+pub mod boot_files;
 pub mod cache;
 pub mod disks;
 pub mod dumps;

@@ -1,7 +1,5 @@
 //! The backing files that an image points at, and nothing else of it: a small part of the work that a tree is.
 
-use std::collections::HashMap;
-
 use ostree_seal_trust::digest::Digest;
 
 use super::content;
@@ -32,24 +30,22 @@ struct Walk<'i> {
     image: Image<'i>,
     budget: Budget,
     is_seen: Vec<bool>,
-    /// Shared xattrs that were read already, by id.
-    known: HashMap<u32, Meaning<'i>>,
-    /// Directories whose names are to be read.
-    directories: Vec<Inode>,
+    /// The slots of directories whose names are to be read.
+    directories: Vec<usize>,
     found: Vec<Backing<'i>>,
 }
 
 impl<'i> Walk<'i> {
     fn new(image: Image<'i>) -> Result<Self> {
         let (budget, is_seen) = (image.budget(), vec![false; image.slots()]);
-        let (known, directories, found) = (HashMap::new(), Vec::new(), Vec::new());
-        let mut walk = Self { image, budget, is_seen, known, directories, found };
+        let mut walk = Self { image, budget, is_seen, directories: Vec::new(), found: Vec::new() };
         walk.inode(image.root()?)?;
         Ok(walk)
     }
 
     fn run(mut self) -> Result<Vec<Backing<'i>>> {
-        while let Some(directory) = self.directories.pop() {
+        while let Some(slot) = self.directories.pop() {
+            let directory = self.image.inode(slot)?;
             for block in content::blocks(self.image.bytes, &directory) {
                 for entry in content::entries(block)? {
                     let (name, nid) = entry?;
@@ -69,7 +65,7 @@ impl<'i> Walk<'i> {
         let inode = self.image.inode(slot)?;
         self.budget.take(inode.taken())?;
         if inode.is_directory() {
-            self.directories.push(inode);
+            self.directories.push(slot);
         } else if inode.is_external() {
             let backing = self.backing(&inode)?;
             self.found.push(backing);
@@ -77,58 +73,37 @@ impl<'i> Walk<'i> {
         Ok(())
     }
 
-    fn backing(&mut self, inode: &Inode) -> Result<Backing<'i>> {
-        let mut backing = Backing { payload: b"", digest: None };
+    /// The last xattr of each name counts. Of all others no more than the name is looked at, and nothing is remembered: an
+    /// image may share one among all its inodes, or have a million of them.
+    fn backing(&self, inode: &Inode) -> Result<Backing<'i>> {
+        let mut values = Values::default();
         let (mut inline, shared) = xattrs::area(self.image.bytes, inode)?;
         while !inline.is_empty() {
-            backing.learn(Meaning::of(&Entry::take(&mut inline)?)?);
+            values.learn(&Entry::take(&mut inline)?);
         }
         for id in shared {
-            backing.learn(self.shared(id.get())?);
+            values.learn(&Entry::take(&mut self.image.shared_xattr(id.get())?)?);
         }
-        Ok(backing)
-    }
-
-    /// What a shared xattr means. Each is read once, however many inodes have it.
-    fn shared(&mut self, id: u32) -> Result<Meaning<'i>> {
-        if let Some(known) = self.known.get(&id) {
-            return Ok(*known);
-        }
-        let mut bytes = self.image.shared_xattr(id)?;
-        let before = bytes.len();
-        let meaning = Meaning::of(&Entry::take(&mut bytes)?)?;
-        self.budget.take((before - bytes.len()) as u64)?;
-        self.known.insert(id, meaning);
-        Ok(meaning)
+        Ok(Backing {
+            payload: values.redirect.map_or(Ok(&b""[..]), xattrs::payload)?,
+            digest: values.metacopy.map_or(Ok(None), xattrs::digest)?,
+        })
     }
 }
 
-/// What one xattr says of the backing file.
-#[derive(Clone, Copy)]
-enum Meaning<'i> {
-    Payload(&'i [u8]),
-    Digest(Option<Digest>),
-    Nothing,
+/// The values of the xattrs that say which the backing file is.
+#[derive(Default)]
+struct Values<'i> {
+    redirect: Option<&'i [u8]>,
+    metacopy: Option<&'i [u8]>,
 }
 
-impl<'i> Meaning<'i> {
-    fn of(xattr: &Entry<'i>) -> Result<Self> {
+impl<'i> Values<'i> {
+    fn learn(&mut self, xattr: &Entry<'i>) {
         if xattr.is_named(REDIRECT) {
-            Ok(Self::Payload(xattrs::payload(xattr.value)?))
+            self.redirect = Some(xattr.value);
         } else if xattr.is_named(METACOPY) {
-            Ok(Self::Digest(xattrs::digest(xattr.value)?))
-        } else {
-            Ok(Self::Nothing)
-        }
-    }
-}
-
-impl<'i> Backing<'i> {
-    fn learn(&mut self, meaning: Meaning<'i>) {
-        match meaning {
-            Meaning::Payload(payload) => self.payload = payload,
-            Meaning::Digest(digest) => self.digest = digest,
-            Meaning::Nothing => {}
+            self.metacopy = Some(xattr.value);
         }
     }
 }

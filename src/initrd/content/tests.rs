@@ -13,6 +13,7 @@ use super::{Initramfs, POLICY_DIRECTORY, unpack};
 #[allow(dead_code, unreachable_pub, reason = "the guests' helper uses all of it")]
 #[path = "../../../tests/vm/helper/archives.rs"]
 mod archives;
+use crate::beneath::Below;
 
 const FILE: u32 = 0o100644;
 const LINK: u32 = 0o120777;
@@ -430,14 +431,15 @@ fn a_unified_kernel_image_is_read_like_its_initramfs() {
     let main = zstd(&archive(POLICY));
     let sections = [(".initrd", main.as_slice()), (".linux", b"kernel"), (".ucode", &microcode)];
     std::fs::write(&path, crate::initrd::uki::tests::image(&sections)).unwrap();
-    let found = super::read(std::slice::from_ref(&path)).unwrap();
+    let files = [Below::new(directory.path(), "os.efi")];
+    let found = super::read(&files).unwrap();
     assert_eq!((&found.program, policy(&found).len()), (&read(&archive(POLICY)).program, 2));
     std::fs::write(&path, crate::initrd::uki::tests::image(&sections[1..])).unwrap();
     // Microcode alone is no initramfs, but nothing wrong either.
-    let found = super::read(std::slice::from_ref(&path)).unwrap();
+    let found = super::read(&files).unwrap();
     assert!(found.program.is_none() && !found.has_policy());
     std::fs::write(&path, crate::initrd::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
-    let error = format!("{:#}", super::read(&[path]).unwrap_err());
+    let error = format!("{:#}", super::read(&files).unwrap_err());
     assert!(error.contains("without a section `.initrd`"), "{error}");
 }
 

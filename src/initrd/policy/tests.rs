@@ -6,7 +6,9 @@ use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::vkey::Vkey;
 
-use super::{Bootable, Origin, Trust, bootable, bootable_staged, of_deployment};
+use super::{Bootable, Origin, Trust, of_deployment};
+use crate::beneath::Below;
+use crate::initrd::bootable::{self, Candidates};
 use crate::refused::Refused;
 use ostree_seal_root::error::BootError;
 use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
@@ -61,8 +63,13 @@ fn add_initramfs_of(root: &Path, content: &Path) {
     std::fs::File::create(modules.join("initramfs.img")).unwrap().write_all(&archive).unwrap();
 }
 
+/// What boots a tree without a boot entry.
+fn in_tree(root: &Path, overlays: &[Below]) -> Candidates {
+    Candidates::read(bootable::of_tree(&Below::new(root, ""), overlays)).unwrap()
+}
+
 fn trust(root: &Path) -> anyhow::Result<Trust> {
-    of_deployment(root, &bootable(root, &[]))
+    of_deployment(root, in_tree(root, &[]).first())
 }
 
 fn sealed(root: &Path) -> (SealedPolicy, Origin) {
@@ -113,8 +120,9 @@ fn the_boot_entrys_initramfs_and_its_overlays_come_before_the_trees() {
     let files =
         [("usr/lib/ostree-seal/policy.conf", SEALED), ("usr/lib/ostree-seal/trusted.d/a.vkey", &key(1))];
     add_initramfs(overlay.path(), &files);
-    let paths = [root.path().join(INITRAMFS), overlay.path().join(INITRAMFS)];
-    let found = of_deployment(root.path(), &bootable(root.path(), &paths)).unwrap();
+    let files = [&root, &overlay].map(|tree| Below::new(tree.path(), INITRAMFS));
+    let entry = Candidates::read(Ok(vec![files.to_vec()])).unwrap();
+    let found = of_deployment(root.path(), entry.first()).unwrap();
     assert!(matches!(found, Trust::Sealed { policy, .. } if names(&policy) == ["example.com/1"]));
 }
 
@@ -126,14 +134,15 @@ fn the_overlays_of_a_staged_deployment_come_behind_the_trees_initramfs() {
     let files =
         [("usr/lib/ostree-seal/policy.conf", SEALED), ("usr/lib/ostree-seal/trusted.d/a.vkey", &*key)];
     add_initramfs(overlay.path(), &files);
-    let overlays = [overlay.path().join(INITRAMFS)];
+    let overlays = [Below::new(overlay.path(), INITRAMFS)];
+    let staged = |overlays: &[Below]| in_tree(root.path(), overlays);
     // libostree names overlays only where there is an initramfs.
-    assert!(matches!(bootable_staged(root.path(), &overlays), Bootable::None));
+    assert!(matches!(staged(&overlays).first(), Bootable::None));
     add_initramfs(root.path(), &unsealed);
-    let found = of_deployment(root.path(), &bootable_staged(root.path(), &overlays)).unwrap();
+    let found = of_deployment(root.path(), staged(&overlays).first()).unwrap();
     assert!(matches!(found, Trust::Sealed { policy, .. } if names(&policy) == ["example.com/1"]));
-    let none = bootable_staged(root.path(), &[root.path().join("missing")]);
-    assert!(matches!(none, Bootable::Unreadable(..)));
+    let none = staged(&[Below::new(root.path(), "missing")]);
+    assert!(matches!(none.first(), Bootable::Unreadable(..)));
 }
 
 #[test]
@@ -296,7 +305,7 @@ fn a_damaged_initramfs_leaves_the_word_to_the_tree() {
         ("usr/lib/modules/6.12/vmlinuz", ""),
         (INITRAMFS, "no cpio"),
     ]);
-    assert!(matches!(bootable(root.path(), &[]), Bootable::Unreadable(..)));
+    assert!(matches!(in_tree(root.path(), &[]).first(), Bootable::Unreadable(..)));
     let policy = root.path().join("usr/lib/ostree-seal/policy.conf");
     assert_eq!(sealed(root.path()).1.path(), policy);
 }

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use proptest::prelude::{any, proptest};
 
-use super::{Uki, is_pe, is_unified, of_deployment, target};
+use super::{Uki, is_pe, is_unified, of_deployment, targets};
+use crate::beneath::Below;
 
 /// An EFI program with these sections, each longer in the file than in memory, as linkers align them.
 pub(in crate::initrd) fn image(sections: &[(&str, &[u8])]) -> Vec<u8> {
@@ -36,13 +37,20 @@ pub(in crate::initrd) fn image(sections: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// What the command lines of a file with these bytes name.
+fn targets_of(bytes: &[u8]) -> Vec<String> {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    targets(&file)
+}
+
 #[test]
 fn sections_are_found_by_name_and_cut_to_their_length() {
     let bytes =
         image(&[(".linux", b"kernel"), (".cmdline", b"ro ostree=/a ostree=/b\n"), (".initrd", b"cpio")]);
     let uki = Uki::parse(&bytes).unwrap();
     assert_eq!(uki.initrds, [b"cpio"]);
-    assert_eq!(target(&bytes).as_deref(), Some("/a"));
+    assert_eq!(targets_of(&bytes), ["/a"]);
     assert!(is_pe(&bytes) && !is_pe(b"MZ") && !is_pe(b"070701"));
 }
 
@@ -67,7 +75,11 @@ fn refuses_what_it_can_not_tell() {
     // Whose image it is can be told all the same, so that it isn't passed over.
     let mut cut = image(&[(".cmdline", b"ostree=/a"), (".initrd", &[7; 600])]);
     cut.truncate(cut.len() - 500);
-    assert_eq!(target(&cut).as_deref(), Some("/a"));
+    assert_eq!(targets_of(&cut), ["/a"]);
+    // A profile may be booted as well as the image itself.
+    let profiles =
+        image(&[(".cmdline", b"quiet"), (".profile", b"ID=x"), (".cmdline", b"ostree=/b"), (".initrd", b"")]);
+    assert_eq!(targets_of(&profiles), ["/b"]);
     assert!(reason(b"MZ").contains("ends before"));
 }
 
@@ -87,31 +99,53 @@ fn an_image_on_the_esp_belongs_to_the_deployment_on_its_command_line() {
     let deployment = root_with_deployment(root.path());
     let esp = root.path().join("boot/efi/EFI/Linux");
     std::fs::create_dir_all(&esp).unwrap();
-    assert_eq!(of_deployment(root.path(), root.path(), &deployment), None);
-    std::fs::write(
-        esp.join("a.efi"),
-        image(&[(".initrd", b""), (".cmdline", b"ostree=/ostree/boot.0/os/abc/0")]),
-    )
-    .unwrap();
-    std::fs::write(
-        esp.join("b.efi"),
-        image(&[(".initrd", b""), (".cmdline", b"ro ostree=/ostree/boot.1/os/abc/0")]),
-    )
-    .unwrap();
+    let found = || of_deployment(root.path(), root.path(), &Below::new(&deployment, "")).unwrap();
+    let of_esp = |name: &str| Below::partition(root.path(), "boot/efi").join("EFI/Linux").join(name);
+    assert_eq!(found(), []);
+    let put = |name: &str, cmdline: &str| {
+        let bytes = image(&[(".initrd", b""), (".cmdline", cmdline.as_bytes())]);
+        std::fs::write(esp.join(name), bytes).unwrap();
+    };
+    put("a.efi", "ostree=/ostree/boot.0/os/abc/0");
+    put("b.efi", "ro ostree=/ostree/boot.1/os/abc/0");
     std::fs::write(esp.join("c.efi"), b"no program").unwrap();
-    assert_eq!(of_deployment(root.path(), root.path(), &deployment), Some(esp.join("b.efi")));
-    assert!(is_unified(&esp.join("b.efi")) && !is_unified(&esp.join("c.efi")));
+    assert_eq!(found(), [of_esp("b.efi")]);
+    assert!(is_unified(&of_esp("b.efi")) && !is_unified(&of_esp("c.efi")));
+    // One that was planted under a name that sorts first, and the same file where the ESP is mounted twice.
+    put("a.efi", "ostree=/ostree/deploy/os/deploy/abc.0 ostree=/other");
+    std::fs::create_dir_all(root.path().join("efi/EFI/Linux")).unwrap();
+    std::fs::hard_link(esp.join("b.efi"), root.path().join("efi/EFI/Linux/b.efi")).unwrap();
+    assert_eq!(found(), [of_esp("a.efi"), of_esp("b.efi")]);
+}
+
+#[test]
+fn of_a_large_image_little_is_read() {
+    let mut bytes = image(&[(".cmdline", b"ostree=/a"), (".initrd", b"")]);
+    // A program for another system stands before the header, as linkers put it there.
+    let moved = 0x300_u32;
+    bytes.splice(0x40..0x40, std::iter::repeat_n(0, moved as usize - 0x80));
+    bytes[0x3c..0x40].copy_from_slice(&moved.to_le_bytes());
+    assert_eq!(targets_of(&bytes), [""; 0]);
+    bytes[0x3c..0x40].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(targets_of(&bytes), [""; 0]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create_new(directory.path().join("x.efi")).unwrap();
+    std::io::Write::write_all(&mut &file, &image(&[(".cmdline", b"ostree=/a"), (".initrd", b"")])).unwrap();
+    file.set_len(super::IMAGE_MAX as u64).unwrap();
+    assert!(is_unified(&Below::new(directory.path(), "x.efi")));
+    file.set_len(super::IMAGE_MAX as u64 + 1).unwrap();
+    assert!(!is_unified(&Below::new(directory.path(), "x.efi")));
 }
 
 proptest! {
     #[test]
     fn garbage_never_panics(bytes in any::<Vec<u8>>(), position in 0..0x300_usize, byte in any::<u8>(), len in 0..3000_usize) {
-        drop((Uki::parse(&bytes), target(&bytes)));
+        drop((Uki::parse(&bytes), targets_of(&bytes)));
         let mut damaged = image(&[(".linux", b"kernel"), (".cmdline", b"ostree=/a"), (".initrd", &[1; 700])]);
         damaged[position] = byte;
-        drop(Uki::parse(&damaged));
+        drop((Uki::parse(&damaged), targets_of(&damaged)));
         damaged.truncate(len);
-        drop(Uki::parse(&damaged));
+        drop((Uki::parse(&damaged), targets_of(&damaged)));
     }
 
     #[test]
