@@ -1,6 +1,7 @@
 #!/bin/bash
 # What the kernel makes of the archives in tests/data/initramfs-archives.txt, to which a unit test holds our reader. All that
 # it unpacks to their ends are in one guest's initramfs, one behind another; each that it stops in has a guest of its own.
+# shellcheck disable=SC2153 # the runner sets WORK and SUITE
 
 set -euo pipefail
 # shellcheck source=tests/vm/lib.sh
@@ -26,7 +27,7 @@ unpack() {
 judge() {
     local name=$1 expected found
     expected=$("$VM_HELPER" expected "$table" "$SUITE" "$name")
-    found=$(grep -e "^t/$name[ /]" -e '^says ' "$WORK/results" || true)
+    found=$(grep -e "^t/${name}[ /]" -e '^says ' "$WORK/results" || true)
     if [ "$expected" = "$found" ]; then
         echo "ok $name"
     else

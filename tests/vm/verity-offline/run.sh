@@ -87,7 +87,7 @@ for path in "$WORK"/sysroot/kernel/*; do
     if [ -n "$kernel" ] && [ "$kernel" = "$ours" ]; then
         echo "ok size_and_flags_are_the_kernels_$name"
     else
-        echo "not ok size_and_flags_are_the_kernels_$name: $(echo $kernel), here $(echo $ours)"
+        echo "not ok size_and_flags_are_the_kernels_$name: $(tr '\n' ' ' <<<"$kernel"), here $(tr '\n' ' ' <<<"$ours")"
     fi
     size=$(covered "$(stat -c %s "$path")")
     for where in kernel offline; do
