@@ -124,6 +124,12 @@ fn verify_says_what_was_not_given() {
     let path = desk.fails(1, "ostree-seal verify --trust=nope --repo=repo os");
     assert!(path.contains("there is no directory nope; --trust names one"), "{path}");
     desk.shell("mkdir -p trust/trusted.d && cp release.vkey trust/trusted.d");
+    let empty = desk.fails(3, "ostree-seal verify --trust=trust --repo=repo os");
+    assert!(
+        empty.contains("no policy at trust/policy.conf; --trust names a directory with policy.conf"),
+        "{empty}"
+    );
+    assert!(!empty.contains("initramfs"), "{empty}");
     desk.shell(
         "printf '[seal]\\nmode = sealed\\n' >trust/policy.conf && ostree-seal convert --repo=repo os os.cfs",
     );

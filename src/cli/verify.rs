@@ -115,7 +115,17 @@ pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     );
     let policy = match load(&args.trust) {
         Ok(policy) => policy,
-        Err(refusal) => return finish(args, &Output::empty(), Some(refusal.to_string())),
+        Err(refusal) => {
+            let reason = match refusal {
+                // Nobody asks for an initramfs here.
+                CheckError::PolicyMissing { path } => format!(
+                    "there is no policy at {}; --trust names a directory with policy.conf and trusted.d",
+                    path.display()
+                ),
+                refusal => refusal.to_string(),
+            };
+            return finish(args, &Output::empty(), Some(reason));
+        }
     };
     let Policy::Sealed(policy) = policy else {
         let output = Output { verdict: "unsealed", ..Output::empty() };
