@@ -60,14 +60,23 @@ impl Below {
         self.name.file_name().unwrap_or_default()
     }
 
-    /// Whether there is anything; a link that leads nowhere is nothing.
-    pub fn exists(&self) -> bool {
-        self.resolve(OFlags::PATH).is_ok()
+    /// Whether there is anything; a link that leads nowhere is nothing. Where the disk can't tell, that is an error: what is
+    /// taken for missing may be a policy.
+    pub fn exists(&self) -> Result<bool, Errno> {
+        self.is_there(OFlags::PATH)
     }
 
     /// Whether there is anything of that name, such as a link that leads nowhere.
-    pub fn is_named(&self) -> bool {
-        self.resolve(OFlags::PATH | OFlags::NOFOLLOW).is_ok()
+    pub fn is_named(&self) -> Result<bool, Errno> {
+        self.is_there(OFlags::PATH | OFlags::NOFOLLOW)
+    }
+
+    fn is_there(&self, flags: OFlags) -> Result<bool, Errno> {
+        match self.resolve(flags) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Opens a regular file of at most `max` bytes. What it is gets looked at before it is opened for reading. The errors
@@ -93,7 +102,7 @@ impl Below {
         match self.try_read(max) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(ReadError::Os(Errno::NOENT)) => {
-                ensure!(!self.is_named(), "it is a symbolic link that leads nowhere");
+                ensure!(!self.is_named()?, "it is a symbolic link that leads nowhere");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -132,7 +141,7 @@ impl Below {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK;
         let directory = match self.resolve(flags) {
             Ok(directory) => directory,
-            Err(Errno::NOENT) if !self.is_named() => return Ok(None),
+            Err(Errno::NOENT) if !self.is_named()? => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
         let mut names = Vec::new();
@@ -224,7 +233,7 @@ mod tests {
         for name in ["out", "relative", "zero", "magic"] {
             let error = format!("{:#}", read(name).unwrap_err());
             assert!(error.ends_with("it is a symbolic link that leads nowhere"), "{name}: {error}");
-            assert!(!Below::new(&root, name).exists());
+            assert!(!Below::new(&root, name).exists().unwrap());
         }
         assert_eq!(read("nothing").unwrap(), None);
         assert_eq!(read("../outside").unwrap(), None);

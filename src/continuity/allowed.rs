@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use fn_error_context::context;
 
 use crate::atomic;
+use crate::beneath::{Below, TEXT_MAX};
 use crate::repo::Checksum;
 
 /// What was let through in this boot, at most one commit of each kind.
@@ -42,13 +43,9 @@ impl Allowed {
 /// What isn't a commit's checksum allows nothing, and is said instead of passed over.
 #[context("reading {}", path.display())]
 fn read(path: &Path) -> Result<Option<Checksum>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            Ok(Some(Checksum::from_hex(text.trim_end()).context("it is no commit's checksum; remove it")?))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let Some(bytes) = Below::new("/", path).read_if_there(TEXT_MAX)? else { return Ok(None) };
+    let commit = std::str::from_utf8(&bytes).ok().and_then(|text| Checksum::from_hex(text.trim_end()));
+    Ok(Some(commit.context("it is no commit's checksum; remove it")?))
 }
 
 #[context("writing {}", path.display())]

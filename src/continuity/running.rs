@@ -11,6 +11,7 @@ use ostree_seal_root::check::policy as files;
 use ostree_seal_root::read::Mounted;
 use ostree_seal_trust::policy::{Policy, SealedPolicy};
 
+use crate::beneath::{Below, TEXT_MAX};
 use crate::initrd::bootable;
 use crate::initrd::policy::{Origin, Trust, of_deployment};
 use crate::sysroot::Sysroot;
@@ -110,11 +111,8 @@ fn left(directory: &Path) -> Result<Option<SealedPolicy>> {
 /// The lines of the list; none if there is none, so that every deployment is an update.
 #[context("reading {}", path.display())]
 fn deployments(path: &Path) -> Result<BTreeSet<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(list) => Ok(list.lines().map(str::to_owned).collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(error) => Err(error.into()),
-    }
+    let list = Below::new("/", path).read_if_there(TEXT_MAX)?.unwrap_or_default();
+    Ok(String::from_utf8(list)?.lines().map(str::to_owned).collect())
 }
 
 /// The policy in the initramfs that boots the running deployment. The tree's own files don't count: nothing has checked

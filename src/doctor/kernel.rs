@@ -58,7 +58,7 @@ impl Kernel {
         let with_kernel = |modules: &Below| {
             let is_efi = |file: &Below| file.file_name().as_encoded_bytes().ends_with(b".efi");
             let beside = || modules.list().unwrap_or_default();
-            modules.join("vmlinuz").exists() || beside().iter().any(is_efi)
+            modules.join("vmlinuz").exists().is_ok_and(|there| there) || beside().iter().any(is_efi)
         };
         let modules = tree.join("usr/lib/modules").list().ok()?.into_iter().find(with_kernel)?;
         let release = modules.file_name().to_str()?.to_owned();

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use ostree_seal_root::check::verity::{self, MeasureError};
+use ostree_seal_root::read::read_limited;
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::note::Note;
 
+use crate::beneath::Below;
 use crate::erofs;
 use crate::merkle;
 use crate::repo::{Checksum, Commit, Listed, Source, Wanted};
@@ -22,8 +22,8 @@ const NOTE: &str = ".ostree.seal";
 /// The most paths of a commit. A few objects can spell any number of them.
 const PATHS_MAX: usize = 1 << 24;
 /// The most bytes of an image and of a note.
-const IMAGE_MAX: u64 = 1 << 30;
-const NOTE_MAX: u64 = 1 << 20;
+const IMAGE_MAX: usize = 1 << 30;
+const NOTE_MAX: usize = 1 << 20;
 
 /// A deployment or a commit.
 pub struct Subject {
@@ -92,18 +92,17 @@ fn object_of(payload: &[u8]) -> Option<Checksum> {
 /// A deployment with an image; None if it has none, and isn't sealed.
 pub fn of_deployment(deployment: &Deployment) -> Result<Option<Subject>> {
     let name = format!("deployment {}", deployment.index);
-    let path = deployment.directory.join(IMAGE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).with_context(|| format!("opening {}", path.display())),
-    };
+    let image = Below::new(&deployment.directory, IMAGE);
+    if !image.is_named().with_context(|| format!("looking at {image}"))? {
+        return Ok(None);
+    }
     let mut problems = Vec::new();
     let mut tree = Tree::new();
-    match read_image(&file) {
-        Ok((bytes, digest)) => {
+    match read_image(&image) {
+        Ok((file, bytes)) => {
+            let digest = merkle::digest(&bytes);
             problems.extend(protection(&file));
-            problems.extend(against_note(&deployment.directory.join(NOTE), digest)?);
+            problems.extend(against_note(&Below::new(&deployment.directory, NOTE), digest));
             match erofs::read(&bytes) {
                 Ok(found) => tree = found,
                 Err(error) => problems.push(format!("the image can't be understood: {error}")),
@@ -114,14 +113,11 @@ pub fn of_deployment(deployment: &Deployment) -> Result<Option<Subject>> {
     Ok(Some(Subject { name, problems, needs: Needs::Tree(Box::new(tree)) }))
 }
 
-/// The image and the digest that its bytes have.
-fn read_image(file: &File) -> Result<(Vec<u8>, Digest)> {
-    ensure!(file.metadata()?.is_file(), "it is not a regular file");
-    let mut bytes = Vec::new();
-    file.take(IMAGE_MAX + 1).read_to_end(&mut bytes)?;
-    ensure!(bytes.len() as u64 <= IMAGE_MAX, "it has more than the {IMAGE_MAX} bytes that are possible");
-    let digest = merkle::digest(&bytes);
-    Ok((bytes, digest))
+/// The image, open, and its bytes.
+fn read_image(image: &Below) -> Result<(File, Vec<u8>)> {
+    let file = image.open(IMAGE_MAX)?;
+    let bytes = read_limited(file.try_clone()?.into(), IMAGE_MAX)?;
+    Ok((file, bytes))
 }
 
 /// Whether the kernel checks the image.
@@ -136,24 +132,19 @@ fn protection(file: &File) -> Option<String> {
 }
 
 /// Whether the image is the one that its note was made for. One without a note may be signed in its commit.
-fn against_note(path: &Path, digest: Digest) -> Result<Option<String>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Ok(Some(format!("the note can't be read: {error}"))),
+fn against_note(path: &Below, digest: Digest) -> Option<String> {
+    let bytes = match path.read_if_there(NOTE_MAX) {
+        Ok(bytes) => bytes?,
+        Err(error) => return Some(format!("the note can't be read: {error:#}")),
     };
-    let mut bytes = Vec::new();
-    if let Err(error) = file.take(NOTE_MAX).read_to_end(&mut bytes) {
-        return Ok(Some(format!("the note can't be read: {error}")));
-    }
-    Ok(match Note::parse(&bytes) {
+    match Note::parse(&bytes) {
         Ok(note) if note.statement.image == digest => None,
         Ok(note) => Some(format!(
             "the image has the digest {digest}, its note is for {}: one of the two is damaged",
             note.statement.image
         )),
         Err(error) => Some(format!("the note can't be understood: {error}")),
-    })
+    }
 }
 
 /// A commit and all file objects in it. Its directories are compared with their checksums on the way.

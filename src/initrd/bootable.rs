@@ -60,8 +60,13 @@ fn tree_initramfs(tree: &Below) -> Result<Vec<Below>> {
     let mut found = Vec::new();
     for modules in tree.join("usr/lib/modules").list()? {
         let beside = [modules.join("initramfs.img"), modules.join("initramfs")];
-        let has_kernel = modules.join("vmlinuz").exists();
-        match beside.into_iter().find(|initramfs| has_kernel && initramfs.exists()) {
+        let mut with_kernel = None;
+        for initramfs in beside {
+            if with_kernel.is_none() && initramfs.exists()? && modules.join("vmlinuz").exists()? {
+                with_kernel = Some(initramfs);
+            }
+        }
+        match with_kernel {
             Some(initramfs) => found.push(initramfs),
             None => found.extend(uki::in_directory(&modules)?),
         }

@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use ostree_seal_root::read::ReadError;
+use rustix::io::Errno;
 
 use crate::beneath::Below;
-use crate::sysroot::is_no_permission;
 
 /// The most bytes of a kernel or an initramfs: several times what the largest have.
 pub(super) const IMAGE_MAX: usize = 1 << 30;
@@ -104,11 +105,19 @@ pub fn of_deployment(root: &Path, physical: &Path, deployment: &Below) -> Result
                 }
             }
             // Whose it is can't be seen.
-            Err(error) if is_no_permission(&error) => return Err(error.context(format!("reading {image}"))),
+            Err(error) if is_there(&error) => {
+                return Err(error.context(format!("reading {image}")));
+            }
             Err(_) => {}
         }
     }
     Ok(found)
+}
+
+/// Whether an image is there and can't be read, unlike one that is no file, too large, or a link that leads nowhere.
+fn is_there(error: &anyhow::Error) -> bool {
+    let Some(ReadError::Os(errno)) = error.downcast_ref() else { return false };
+    !matches!(*errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
 impl<'a> Uki<'a> {

@@ -44,7 +44,7 @@ impl Notes {
 pub(super) fn overlay_path(sysroot: &Path, overlay: &Checksum) -> Below {
     let boot = Below::partition(sysroot, "boot");
     let installed = boot.join(format!("ostree/initramfs-overlays/{overlay}.img"));
-    if installed.exists() { installed } else { Below::new(OVERLAYS, overlay.to_string()) }
+    if installed.exists().unwrap_or(true) { installed } else { Below::new(OVERLAYS, overlay.to_string()) }
 }
 
 #[cfg(test)]

@@ -3,12 +3,23 @@
 /// Mode of a regular file.
 pub const FILE: u32 = 0o100_644;
 
-/// A cpio archive ("newc") with regular files of these names and contents.
+/// Mode of a directory.
+const DIRECTORY: u32 = 0o040_755;
+
+/// A cpio archive ("newc") with regular files of these names and contents, and the directories above them.
 pub fn cpio(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let pad = |bytes: &mut Vec<u8>| bytes.resize(bytes.len().next_multiple_of(4), 0);
-    for (inode, (name, content)) in (1..).zip(files.iter().chain([&("TRAILER!!!", b"".as_slice())])) {
-        let fields = [inode, FILE as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+    // Linux makes no directory that isn't there.
+    let mut parents: Vec<&str> =
+        files.iter().flat_map(|(name, _)| name.match_indices('/').map(|(at, _)| &name[..at])).collect();
+    parents.sort_unstable();
+    parents.dedup();
+    let directories = parents.into_iter().map(|name| (name, b"".as_slice(), DIRECTORY));
+    let trailer = std::iter::once(("TRAILER!!!", b"".as_slice(), FILE));
+    let files = files.iter().map(|(name, content)| (*name, *content, FILE)).chain(trailer);
+    for (inode, (name, content, mode)) in (1..).zip(directories.chain(files)) {
+        let fields = [inode, mode as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
         let fields: String = fields.iter().map(|field| format!("{field:08x}")).collect();
         bytes.extend(format!("070701{fields}{name}\0").into_bytes());
         pad(&mut bytes);

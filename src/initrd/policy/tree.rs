@@ -36,8 +36,12 @@ pub fn policy(directory: &Path) -> Result<Option<PolicyFiles>, CheckError> {
     let vendor = directory.join("usr/lib/ostree-seal");
     let admin = administrators(directory, "ostree-seal");
     let tree = Tree(directory);
-    let with_policy = |place: &Path| tree.below(&place.join("policy.conf")).is_named();
-    let (first, second) = match (with_policy(&admin), with_policy(&vendor)) {
+    let with_policy = |place: &Path| {
+        let path = place.join("policy.conf");
+        let is_named = tree.below(&path).is_named();
+        is_named.map_err(|errno| CheckError::PolicyUnreadable { path, error: errno.into() })
+    };
+    let (first, second) = match (with_policy(&admin)?, with_policy(&vendor)?) {
         (false, false) => return Ok(None),
         (true, _) => (&admin, &vendor),
         (false, true) => (&vendor, &admin),
@@ -59,6 +63,7 @@ pub(super) fn layout(directory: &Path) -> Result<Layout, LayoutError> {
 /// The administrator's directory of this name, as it was when the initramfs was made, if the tree has it.
 fn administrators(directory: &Path, name: &str) -> PathBuf {
     let [in_tree, on_machine] = ["usr/etc", "etc"].map(|etc| directory.join(etc).join(name));
-    let exists = |path: &Path| Tree(directory).below(path).exists();
+    // What the disk can't tell is taken to be there, so that reading it says why.
+    let exists = |path: &Path| Tree(directory).below(path).exists().unwrap_or(true);
     if !exists(&in_tree) && exists(&on_machine) { on_machine } else { in_tree }
 }
