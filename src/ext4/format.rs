@@ -190,11 +190,9 @@ pub(super) struct InodeRecord {
     pub(super) i_checksum_lo: U16,
     pub(super) i_reserved: U16,
 }
-/// Bytes of the smallest inode.
+/// Bytes of the smallest inode; in a larger one, `i_extra_isize` follows.
 pub(super) const INODE_MIN: usize = 128;
 const _: () = assert!(size_of::<InodeRecord>() == INODE_MIN);
-/// Offset of `i_extra_isize`, in an inode that is larger than [`INODE_MIN`].
-pub(super) const I_EXTRA_ISIZE: usize = 0x80;
 /// Offset of `i_checksum_hi`, there if `i_extra_isize` is at least [`EXTRA_WITH_CHECKSUM`].
 pub(super) const I_CHECKSUM_HI: usize = 0x82;
 /// See [`I_CHECKSUM_HI`].

@@ -7,7 +7,7 @@ use super::disk::Disk;
 use super::error::{Error, Result};
 use super::format::{
     BLOCK, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_HUGE_FILE_FL, EXT4_INLINE_DATA_FL, EXT4_VERITY_FL,
-    EXTRA_WITH_CHECKSUM, I_CHECKSUM_HI, I_EXTRA_ISIZE, INODE_MIN, InodeRecord, join,
+    EXTRA_WITH_CHECKSUM, I_CHECKSUM_HI, INODE_MIN, InodeRecord, join,
 };
 use super::groups::Groups;
 use super::superblock::Geometry;
@@ -180,5 +180,3 @@ impl Inode {
         lo | u32::from(u16::from_le_bytes([self.rest[at], self.rest[at + 1]])) << 16
     }
 }
-
-const _: () = assert!(I_EXTRA_ISIZE == INODE_MIN);
