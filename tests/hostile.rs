@@ -229,12 +229,22 @@ fn no_command_hangs_or_grows_on_any_of_200_hostile_deployments() {
     if !is_root("no_command_hangs_or_grows_on_any_of_200_hostile_deployments") {
         return;
     }
-    let system = System::sealable();
     let all: Vec<_> =
         PLACES.iter().flat_map(|place| THINGS.iter().map(move |thing| (*place, thing))).collect();
     assert!(all.len() >= 200);
-    // Each once, and beside it another one.
-    for (index, (place, (thing, make))) in all.iter().enumerate().filter(|(index, _)| index % 36 < 25) {
+    // Each once, and beside it another one; half of them on one system, half on another.
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let all = &all;
+            scope.spawn(move || hostile_deployments(all, |index| index % 36 < 25 && index % 2 == half));
+        }
+    });
+}
+
+/// All commands on a system in which, one after the other, each selected thing stands in its place.
+fn hostile_deployments(all: &[(&str, &(&str, Make))], is_selected: impl Fn(usize) -> bool) {
+    let system = System::sealable();
+    for (index, (place, (thing, make))) in all.iter().enumerate().filter(|(index, _)| is_selected(*index)) {
         let (other_place, (other_thing, other_make)) = all[(index * 101 + 57) % all.len()];
         set_immutable(&system.only_deployment(), false);
         let planted = [(*place, *make), (other_place, *other_make)].into_iter().enumerate();
