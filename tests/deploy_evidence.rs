@@ -128,3 +128,22 @@ fn a_note_that_is_there_thousands_of_times_is_looked_at_once() {
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(fs::read_to_string(system.only_deployment().join(NOTE)).unwrap(), note(&good, &[&system.key]));
 }
+
+#[test]
+fn refuses_a_commit_with_more_than_256_different_notes() {
+    if !is_root("refuses_a_commit_with_more_than_256_different_notes") {
+        return;
+    }
+    let system = System::sealable();
+    let (good, other) = statements(&system);
+    let numbered = |index| note(&Statement { index, ..other.clone() }, &[&system.key]);
+    let mut notes: Vec<_> = (0..255).map(numbered).collect();
+    notes.push(note(&good, &[&system.key]));
+    system.attach(&system.only_commit(), &notes);
+    system.deploy(&["--defer-verity"]).ok();
+    notes.insert(0, numbered(255));
+    system.attach(&system.only_commit(), &notes);
+    let run = system.deploy(&["--defer-verity"]);
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    assert!(run.stderr.contains("more than 256 different notes"), "{}", run.stderr);
+}

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ostree_seal::continuity::judge::Objection;
 use ostree_seal::doctor;
 use ostree_seal_root::error::BootError;
 
@@ -287,6 +288,15 @@ fn troubleshooting_explains_each_refusal_and_each_line_of_doctor() {
     for check in checks {
         assert!(source.matches(&format!("\"{check}\"")).count() > 1, "doctor never says {check}");
     }
+}
+
+#[test]
+fn troubleshooting_explains_each_objection_of_the_running_system() {
+    let document = read("docs/troubleshooting.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `continuity/")?.split_once('`'));
+    let explained: BTreeSet<String> = rows.map(|(word, _)| format!("continuity/{word}")).collect();
+    let words: BTreeSet<String> = Objection::WORDS.into_iter().map(str::to_owned).collect();
+    assert_eq!(explained, words, "left: explained, right: in the code");
 }
 
 /// `journalctl -x` finds an entry by its id; the deployment that was found is ostree-prepare-root's message.

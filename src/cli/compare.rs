@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::cache::CacheArgs;
 use super::commit::all_threads;
+use super::print;
 use super::progress::ObjectBar;
 use super::what::{Deployed, deployed};
 use crate::look::{self, Diff, Side, Traits};
@@ -101,6 +103,17 @@ impl CompareArgs {
         let side = Side::commit(&source, &commit, all_threads(), &cache, &mut ObjectBar::new())?;
         cache.save(&source);
         Ok(side)
+    }
+}
+
+/// Ends as diff(1) does: 0 same, 1 different, 2 trouble.
+pub(super) fn as_diff(differs: Result<bool>) -> ExitCode {
+    match differs {
+        Ok(differs) => ExitCode::from(u8::from(differs)),
+        Err(error) => {
+            print::error(&error);
+            ExitCode::from(2)
+        }
     }
 }
 

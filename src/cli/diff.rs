@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use super::compare::{CompareArgs, Compared};
+use super::compare::{CompareArgs, Compared, as_diff};
 use super::file::value;
 use super::print::{self, Line, Style};
 use crate::look::{Change, ChangeKind, Diff, What};
@@ -82,14 +82,7 @@ struct Counts {
 }
 
 pub(super) fn run(args: &DiffArgs) -> ExitCode {
-    match differ(args) {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => ExitCode::from(1),
-        Err(error) => {
-            print::error(&error);
-            ExitCode::from(2)
-        }
-    }
+    as_diff(differ(args))
 }
 
 fn differ(args: &DiffArgs) -> Result<bool> {

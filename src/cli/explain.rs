@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
-use super::compare::{CompareArgs, Compared};
+use super::compare::{CompareArgs, Compared, as_diff};
 use super::print;
 use crate::look;
 
@@ -22,14 +22,7 @@ pub(super) struct ExplainArgs {
 }
 
 pub(super) fn run(args: &ExplainArgs) -> ExitCode {
-    match differ(args) {
-        Ok(false) => ExitCode::SUCCESS,
-        Ok(true) => ExitCode::from(1),
-        Err(error) => {
-            print::error(&error);
-            ExitCode::from(2)
-        }
-    }
+    as_diff(differ(args))
 }
 
 fn differ(args: &ExplainArgs) -> Result<bool> {

@@ -11,6 +11,7 @@ use ostree_seal_trust::evidence::EvidenceKind;
 use ostree_seal_trust::policy::{Policy, SealedPolicy};
 use serde::Serialize;
 
+use super::compare::as_diff;
 use super::print::{self, Line, Style};
 use crate::continuity::changes::{self, Change, Demands, Effect};
 use crate::continuity::running::Running;
@@ -89,14 +90,7 @@ pub(super) fn run(args: &TrustArgs) -> ExitCode {
                 ExitCode::from(if refused::is_refusal(&error) { 3 } else { 1 })
             }
         },
-        TrustCommand::Diff(args) => match diff(args) {
-            Ok(changes) if changes.is_empty() => ExitCode::SUCCESS,
-            Ok(_) => ExitCode::from(1),
-            Err(error) => {
-                print::error(&error);
-                ExitCode::from(2)
-            }
-        },
+        TrustCommand::Diff(args) => as_diff(diff(args).map(|changes| !changes.is_empty())),
     }
 }
 

@@ -56,13 +56,7 @@ fn put_behind(
 ) -> anyhow::Error {
     let moved = lock.put_behind_running(deployment);
     let fate = if moved.is_ok() { Fate::PutBehind } else { Fate::StaysAhead };
-    let told = Record {
-        fate,
-        commit: deployment.commit.clone(),
-        version: deployment.version.clone(),
-        reason: format!("{error:#}"),
-    };
-    record::keep(&told, request.progress);
+    record::keep(&Record::of(deployment, fate, &error), request.progress);
     match moved {
         Ok(()) => error.context("the deployment was put behind the running one, which is booted before it"),
         Err(failure) => error.context(format!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Progress;
 use crate::atomic;
 use crate::beneath::{Below, TEXT_MAX};
-use crate::sysroot::SysrootLock;
+use crate::sysroot::{Deployment, SysrootLock};
 
 /// What became of the latest staged deployment of this boot that didn't pass; gone when another one passes.
 const RECORD: &str = "/run/ostree-seal/staged.json";
@@ -44,6 +44,18 @@ pub struct Record {
     pub version: Option<String>,
     /// Why, one sentence.
     pub reason: String,
+}
+
+impl Record {
+    /// What became of a deployment that didn't pass, for this reason.
+    pub fn of(deployment: &Deployment, fate: Fate, reason: &anyhow::Error) -> Self {
+        Self {
+            fate,
+            commit: deployment.commit.clone(),
+            version: deployment.version.clone(),
+            reason: format!("{reason:#}"),
+        }
+    }
 }
 
 /// The record of this boot, or else of an earlier one, if the latest staged deployment didn't pass.

@@ -43,13 +43,7 @@ pub fn seal_staged(
     };
     let refused = refused::is_refusal(&error) && !refused::is_of_machine(&error);
     let fate = if refused { Fate::Withdrawn } else { Fate::HeldBack };
-    let told = Record {
-        fate,
-        commit: deployment.commit.clone(),
-        version: deployment.version.clone(),
-        reason: format!("{error:#}"),
-    };
-    record::keep(&told, request.progress);
+    record::keep(&Record::of(deployment, fate, &error), request.progress);
     match fate {
         Fate::Withdrawn => {
             lock.withdraw(deployment)?;
