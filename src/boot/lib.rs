@@ -8,6 +8,7 @@ pub mod check; // policy + evidence + measured image -> verified image, or why n
 pub mod find; // which deployment, where it is, and its image, opened once
 pub mod layout; // /etc, /var, /usr and /sysroot on the new root
 pub mod mount; // EROFS and the overlay, unseen until the root is whole
+pub mod root; // the new root, from an image or a directory: mount and layout
 pub mod tell; // the journal, /run/ostree-booted, /run/ostree-seal/state.json
 
 pub mod end; // of a boot that has no root: nobody gets a shell

@@ -3,8 +3,14 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use ostree_seal_trust::claim::Claim;
+use ostree_seal_trust::policy::SealedPolicy;
+
 use crate::layout::prepare_root_conf::RootMode;
 use crate::mount::Method;
+
+/// The file, in `/run`.
+pub const STATE_FILE: &str = "ostree-seal/state.json";
 
 /// How this root came to be. What is unknown is `null` in the file.
 #[derive(Debug, Clone, Default)]
@@ -63,6 +69,20 @@ impl Default for Steps {
 }
 
 impl BootState {
+    /// What was signed, by whom, and which policy asked for it.
+    pub fn take_claim(&mut self, claim: &Claim, policy: &SealedPolicy) {
+        self.policy = policy.path().to_owned();
+        self.digest = Some(claim.digest.to_string());
+        self.commit = claim.commit.map(|commit| commit.to_string());
+        self.product = claim.product.as_ref().map(ToString::to_string);
+        self.index = claim.index;
+        self.evidence = Some(claim.kind.to_string());
+        self.keys = claim.signers.iter().map(ToString::to_string).collect();
+        let keys = policy.skipped().iter().map(ToString::to_string);
+        let signatures = claim.skipped.iter().map(ToString::to_string);
+        self.skipped = keys.chain(signatures).collect();
+    }
+
     /// The text of the file.
     pub fn to_json(&self) -> String {
         let method = self.method.as_ref();
