@@ -109,6 +109,7 @@ vm() {
     if [ -n "$fetching" ]; then step "waited for the network" fetched; fi
     step "oldest Rust" tests/tools/oldest-rust.sh
     step packages tests/packages.sh
+    step mkosi tests/mkosi.sh
     say "== tests on real kernels"
     timed "real kernels" guests || status=$?
     bad=$(grep -c '^not ok ' "$log" || true)

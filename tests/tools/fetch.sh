@@ -13,3 +13,4 @@
 debian_root
 "$VM/../tools/oldest-rust.sh" root
 "$VM/../packages.sh" root
+"$VM/../mkosi.sh" root
