@@ -1,5 +1,5 @@
 //! Switching on fs-verity: a plan of every block first, then the bytes. Whoever is interrupted leaves a file system that says
-//! so, and that `e2fsck` repairs: trees are on the disk before an inode points at them.
+//! so, and that `e2fsck` repairs: trees, and new nodes of extent trees, are on the disk before an inode points at them.
 
 use std::collections::BTreeSet;
 
@@ -103,15 +103,18 @@ impl<'s, 'f> Plan<'s, 'f> {
         unclean.write(&disk)?;
         disk.sync()?;
         self.write_trees()?;
+        for file in self.files.iter().filter(|file| !file.nodes.is_empty()) {
+            for (block, bytes) in self.extended(file)?.1.nodes {
+                disk.write(block * BLOCK, &bytes)?;
+            }
+        }
         disk.sync()?;
         self.write_bitmaps()?;
         for file in &self.files {
             self.write_inode(file)?;
         }
-        let done = unclean.with_verity(self.blocks);
-        done.write(&disk)?;
         disk.sync()?;
-        let done = done.marked_clean(true);
+        let done = unclean.with_verity(self.blocks).marked_clean(true);
         done.write(&disk)?;
         disk.sync()?;
         self.system.geometry = done;
@@ -169,20 +172,22 @@ impl<'s, 'f> Plan<'s, 'f> {
         Ok(())
     }
 
-    /// The inode last: the way to the tree and the flag come with one write.
+    /// The inode last, when all that it points at is on the disk: the way to the tree and the flag come with one write.
     fn write_inode(&self, file: &Planned) -> Result<()> {
-        let (disk, geometry) = (&self.system.disk, &self.system.geometry);
-        let mut inode = self.system.inode(file.inode)?;
+        let (mut inode, appended) = self.extended(file)?;
+        let more = metadata::blocks(file.size) + file.nodes.len() as u64;
+        inode.enable_verity(appended.root, more, file.freed.len() as u64)?;
+        inode.write(&self.system.disk, &self.system.geometry)
+    }
+
+    /// A file's inode as it is, and the extent tree that it gets.
+    fn extended(&self, file: &Planned) -> Result<(Inode, Appended)> {
+        let inode = self.system.inode(file.inode)?;
         let mut nodes = file.nodes.iter().copied();
         let appended = extend(self.system, &inode, file, &mut || {
             nodes.next().ok_or_else(|| Error::damaged("the image has changed meanwhile"))
         })?;
-        for (block, bytes) in &appended.nodes {
-            disk.write(block * BLOCK, bytes)?;
-        }
-        let more = metadata::blocks(file.size) + file.nodes.len() as u64;
-        inode.enable_verity(appended.root, more, file.freed.len() as u64)?;
-        inode.write(disk, geometry)
+        Ok((inode, appended))
     }
 }
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # Power cuts, kills and fuzz targets, for as long as one likes: `make soak SOAK_ROUNDS=10` or `SOAK_HOURS=8`. Everything that is
 # drawn by chance in round N comes from SOAK_SEED + N, so that a round that failed is repeated by the line that it prints.
-#   SOAK_CUTS (32) power cuts for each kernel, SOAK_KILLS (50) kills, SOAK_FUZZ (60) seconds for each fuzz target, in a round;
-#   0 leaves the part out.
+#   SOAK_CUTS (32) power cuts for each kernel, SOAK_KILLS (50) kills, SOAK_VERITY (200) kills and as many power cuts of `verity` on
+#   an image, SOAK_FUZZ (60) seconds for each fuzz target, in a round; 0 leaves the part out.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/common.sh"
@@ -11,15 +11,15 @@ cd "$(dirname "$0")/../.."
 rounds=${SOAK_ROUNDS:-} hours=${SOAK_HOURS:-}
 if [ -z "$rounds$hours" ]; then rounds=1; fi
 first_seed=${SOAK_SEED:-$((EPOCHSECONDS % 1000000))}
-cuts=${SOAK_CUTS:-32} kills=${SOAK_KILLS:-50} fuzz=${SOAK_FUZZ:-60}
-for number in "${rounds:-0}" "${hours:-0}" "$first_seed" "$cuts" "$kills" "$fuzz"; do
+cuts=${SOAK_CUTS:-32} kills=${SOAK_KILLS:-50} verity=${SOAK_VERITY:-200} fuzz=${SOAK_FUZZ:-60}
+for number in "${rounds:-0}" "${hours:-0}" "$first_seed" "$cuts" "$kills" "$verity" "$fuzz"; do
     [[ $number =~ ^[0-9]+$ ]] || die "expected a whole number, found '$number'"
 done
 SEAL=$(realpath "${CARGO_TARGET_DIR:-target}/release/ostree-seal")
 WORK=$(mktemp -d -p "${TMPDIR:-/var/tmp}")
 trap 'chattr -R -f -i "$WORK" || true; rm -rf "$WORK"' EXIT
 passed=0 failed=0 skipped=0
-did_cuts=0 did_kills=0 did_fuzz=0
+did_cuts=0 did_kills=0 did_verity=0 did_fuzz=0
 
 # result NAME SEED STATUS: counts it, and says how a failure is repeated.
 result() {
@@ -27,7 +27,7 @@ result() {
         passed=$((passed + 1))
     else
         failed=$((failed + 1))
-        echo "FAILED $1: SOAK_SEED=$2 SOAK_ROUNDS=1 SOAK_CUTS=$cuts SOAK_KILLS=$kills SOAK_FUZZ=$fuzz make soak"
+        echo "FAILED $1: SOAK_SEED=$2 SOAK_ROUNDS=1 SOAK_CUTS=$cuts SOAK_KILLS=$kills SOAK_VERITY=$verity SOAK_FUZZ=$fuzz make soak"
     fi
 }
 
@@ -108,6 +108,15 @@ kill_some() {
     result kills "$1" "$status"
 }
 
+verity_images() {
+    local status=0
+    OSTREE_SEAL_KILLS=$verity OSTREE_SEAL_CUTS=$verity OSTREE_SEAL_SEED=$1 \
+        cargo test --locked --workspace --test verity_killed >"$WORK/verity.log" 2>&1 || status=$?
+    if [ "$status" != 0 ]; then tail -n 20 "$WORK/verity.log"; fi
+    result "verity cut short" "$1" "$status"
+    did_verity=$((did_verity + 2 * verity))
+}
+
 fuzz_targets() {
     local target status
     for target in fuzz/fuzz_targets/*.rs; do
@@ -131,8 +140,9 @@ for ((round = 0; ; round++)); do
     say "== round $round, seed $seed, after $SECONDS s"
     if [ "$cuts" != 0 ]; then power_cuts "$seed"; fi
     if [ "$kills" != 0 ]; then kill_some "$seed"; fi
+    if [ "$verity" != 0 ]; then verity_images "$seed"; fi
     if [ "$fuzz" != 0 ]; then fuzz_targets "$seed"; fi
 done
-echo "soak: $round rounds in $SECONDS s, SOAK_SEED=$first_seed: $did_cuts power cuts, $did_kills kills, $did_fuzz fuzz runs of $fuzz s"
+echo "soak: $round rounds in $SECONDS s, SOAK_SEED=$first_seed: $did_cuts power cuts, $did_kills kills, verity cut short $did_verity times, $did_fuzz fuzz runs of $fuzz s"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" = 0 ]
