@@ -16,6 +16,7 @@ use std::path::Path;
 use std::process::Command;
 
 use common::disks::{self, contents, debugfs, enable_all, make, require_clean, require_verity};
+use common::oracle::Oracle;
 use common::{run, scratch};
 use ostree_seal::ext4::FileSystem;
 use ostree_seal::ext4::enable::Plan;
@@ -205,6 +206,25 @@ fn the_kernels_tools_go_on_working_afterwards() {
         require_clean(&image, program);
         require_verity(&image, program);
     }
+}
+
+#[test]
+fn sids_e2fsck_finds_nothing_either_in_what_sids_mke2fs_has_made() {
+    let Some(oracle) = Oracle::find("sids_e2fsck_finds_nothing_either_in_what_sids_mke2fs_has_made") else {
+        return;
+    };
+    let scratch = scratch();
+    let (directory, image) = (scratch.path().join("files"), scratch.path().join("image"));
+    fs::create_dir(&directory).unwrap();
+    awkward(&directory);
+    let e2fsck = || oracle.run(scratch.path(), &["e2fsck", "-fn", "image"]);
+    let mke2fs = ["mke2fs", "-q", "-F", "-t", "ext4", "-b", "4096", "-d", "files", "image", "300M"];
+    oracle.run(scratch.path(), &mke2fs).ok();
+    enabled(&directory, &image, "sid's mke2fs");
+    e2fsck().ok();
+    make(&image, "300M", &directory, &[]);
+    enabled(&directory, &image, "Debian 12's mke2fs");
+    e2fsck().ok();
 }
 
 /// A file as pieces of data and of holes.

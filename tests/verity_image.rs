@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use common::disks::{self, contents, debugfs, make, require_clean};
 use common::system::System;
-use common::{Run, seal};
+use common::{Run, is_root, seal};
 use serde_json::Value;
 
 /// A system that was deployed without fs-verity, and an image of it.
@@ -101,6 +101,45 @@ fn a_system_in_an_image_is_done_in_one_run_and_found_done_by_the_next() {
     assert_eq!((&boot["verdict"], &boot["seal_index"]), (&"sealed".into(), &7.into()), "{checked}");
     assert_eq!(boot["objects"], boot["objects_with_verity"], "{checked}");
     assert!(fs::read(&imaged.image).unwrap() == done, "nothing was left to do");
+}
+
+#[test]
+fn nobody_in_particular_may_do_it_and_check_needs_to_read_only() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    if !is_root("nobody_in_particular_may_do_it_and_check_needs_to_read_only") {
+        return;
+    }
+    let imaged = Imaged::new();
+    let theirs = tempfile::tempdir().unwrap();
+    let (image, program) = (theirs.path().join("image"), theirs.path().join("ostree-seal"));
+    fs::copy(&imaged.image, &image).unwrap();
+    fs::copy(common::program().get_program(), &program).unwrap();
+    chown(&image, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(theirs.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let nobody = |args: &[&str]| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
+        Run::of(command.arg(&program).arg("verity").args(args).arg(&image))
+    };
+    nobody(&[]).ok();
+    imaged.verity(&[]).ok();
+    assert!(fs::read(&image).unwrap() == fs::read(&imaged.image).unwrap(), "the same bytes");
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o444)).unwrap();
+    chown(&image, Some(0), Some(0)).unwrap();
+    nobody(&["--check"]).ok();
+    let refused = nobody(&[]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("Permission denied"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_terminal_shows_progress_with_rate_and_estimate() {
+    let imaged = Imaged::new();
+    let mut command = common::program();
+    command.args(["verity", imaged.image.to_str().unwrap()]);
+    let shown = common::on_a_terminal(&command);
+    assert!(shown.contains("/s, ") && shown.contains(" left"), "{shown:?}");
+    assert!(!imaged.verity(&[]).stderr.contains("left"), "and nothing else does");
 }
 
 #[test]
@@ -350,6 +389,14 @@ fn the_policy_and_keys_of_the_initramfs_in_the_image_decide() {
         assert_eq!((code, &boot["verdict"]), (Some(3), &"refused".into()), "{checked}");
         assert!(boot["reason"].as_str().unwrap().contains(reason), "{checked}");
     }
+    // Where /boot is another partition, the initramfs in the tree is asked, and that is said.
+    debugfs(&imaged.image, "unlink /boot\n");
+    let (code, checked) = imaged.json(&["--check"]);
+    let boot = &checked["deployments"][0]["first_boot"];
+    assert_eq!((code, &boot["verdict"]), (Some(0), &"sealed".into()), "{checked}");
+    assert!(boot["policy"].as_str().unwrap().ends_with("/usr/lib/modules/6.12/initramfs.img"), "{checked}");
+    let said = "which is in the tree: the image has no boot entry for this deployment";
+    assert!(imaged.verity(&["--check"]).ok().contains(said), "{checked}");
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub(super) struct DeployArgs {
     #[arg(long, value_name = "FILE")]
     note: Option<PathBuf>,
 
-    /// Place image and note without fs-verity, for a build host that has none; `deploy` on the device finishes the job
+    /// Place image and note without fs-verity, for a build host that has none; `verity` on the disk image finishes the job, or `deploy` on the device
     #[arg(long)]
     defer_verity: bool,
 
@@ -354,7 +354,8 @@ fn sentence(report: &Report) -> String {
             seal.image
         ),
         _ => format!(
-            "{head}: deferred,{index} signed by {keys}; image {}; run `ostree-seal deploy` where there is fs-verity{tree}",
+            "{head}: deferred,{index} signed by {keys}; image {}; run `ostree-seal verity` on the disk image that is made of \
+             this, or `ostree-seal deploy` where there is fs-verity{tree}",
             seal.image
         ),
     }

@@ -97,7 +97,8 @@ struct FirstBoot {
     verdict: &'static str,
     reason: Option<String>,
     policy: Option<String>,
-    /// Why the policy was read in the tree; nothing if it was read in the initramfs, or not at all.
+    /// Why the policy was read in the tree, or in the initramfs in the tree; nothing if it was read in the one that boots, or not
+    /// at all.
     policy_from_tree: Option<String>,
     digest: Option<String>,
     product: Option<String>,

@@ -179,7 +179,7 @@ impl NotSealable {
         let (kind, source, target) = self.mount();
         match self.cause {
             Cause::NoVerity { kernel_knows: Some(false) } if takes_verity(kind) => {
-                "boot another kernel, or build the image with `deploy --defer-verity`".to_owned()
+                "boot another kernel; on a build host, use `deploy --defer-verity`, then `ostree-seal verity` on the disk image".to_owned()
             }
             Cause::NoVerity { .. } if kind == "ext4" => {
                 format!("switch it on with `tune2fs -O verity {source}`")

@@ -24,6 +24,9 @@ use crate::refused::{Refused, is_refusal};
 use crate::status::Verdict;
 use crate::sysroot::Sysroot;
 
+/// Why the initramfs in a deployment's tree is asked, which need not be the one that boots it.
+const NO_ENTRY: &str = "the image has no boot entry for this deployment, as where /boot is another partition";
+
 /// A deployment, and what the first boot will make of it.
 #[derive(Debug)]
 pub struct Judged {
@@ -33,7 +36,7 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Where its policy was read.
     pub policy: Option<String>,
-    /// Why the policy was read in the tree, if it was.
+    /// Why the policy was read in the tree, or in the initramfs in the tree, if it was.
     pub policy_from_tree: Option<String>,
     /// Objects that its image names, and how many of them have fs-verity.
     pub objects: (usize, usize),
@@ -72,13 +75,12 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn deployment(&self, deployment: &Deployment) -> Judged {
         let directory = self.root.join(&deployment.path);
-        // Without an entry, such as where `/boot` is another partition, the tree's own initramfs is what there is.
         let in_tree;
-        let candidates = match self.candidates.get(&deployment.path) {
-            Some(candidates) => candidates,
+        let (candidates, no_entry) = match self.candidates.get(&deployment.path) {
+            Some(candidates) => (candidates, None),
             None => {
                 in_tree = bootable::in_tree(&directory);
-                &in_tree
+                (&in_tree, Some(NO_ENTRY.to_owned()))
             }
         };
         // Of several, the worst counts.
@@ -90,10 +92,11 @@ impl Judge<'_> {
             path: deployment.path.clone(),
             verdict,
             policy: origin.as_ref().map(|origin| self.inside(&origin.path().display().to_string())),
-            policy_from_tree: origin
-                .as_ref()
-                .and_then(|origin| origin.why_tree())
-                .map(|why| self.inside(why)),
+            policy_from_tree: origin.and_then(|origin| {
+                let why = origin.why_tree().map(|why| self.inside(why));
+                let why = no_entry.into_iter().chain(why).collect::<Vec<_>>().join("; ");
+                Some(why).filter(|why| !why.is_empty())
+            }),
             objects: (deployment.objects.len(), with_verity),
         }
     }

@@ -75,6 +75,13 @@ serial | serial-slow-disk)
     cd /sysroot/ostree/repo/objects || exit 1
     timed all sh -c "$TEST/vm-helper enable </tmp/objects && sync"
     ;;
+offline)
+    # On the disk itself, with nothing mounted.
+    "$seal" deploy --sysroot=/sysroot --defer-verity 1 >&2
+    umount /sysroot
+    echo 3 >/proc/sys/vm/drop_caches
+    timed all "$seal" verity /dev/nullb0
+    ;;
 post-copy)
     mkdir -p "$TEST/sid/sysroot" "$TEST/sid/proc" "$TEST/sid/tmp"
     mount --bind /sysroot "$TEST/sid/sysroot"

@@ -9,7 +9,7 @@
 #   OSTREE_SEAL_SPEED_CLOCK (counted) "host" gives one CPU the host's clock, too: for systems so large that counting takes hours
 #   OSTREE_SEAL_SPEED_ROUNDS (3)      how often with two CPUs; medians count
 #   OSTREE_SEAL_SPEED_DEPTHS ("")     queue depths to try beside the default, such as "1 4 16 64"
-#   OSTREE_SEAL_SPEED_METHODS (all)   of: ours serial post-copy each-file ours-slow-disk serial-slow-disk, and
+#   OSTREE_SEAL_SPEED_METHODS (all)   of: ours offline (`ostree-seal verity` on the disk) serial post-copy each-file ours-slow-disk serial-slow-disk, and
 #                                     profile-slow-disk, which shows what our threads wait for
 
 # shellcheck disable=SC2153 # the runner sets WORK and SUITE
@@ -17,7 +17,7 @@
 . "$(dirname "$0")/../lib.sh"
 export VM_MACHINE=pti=off # as its figures were taken
 objects=${OSTREE_SEAL_SPEED_OBJECTS:-3000}
-methods=" ${OSTREE_SEAL_SPEED_METHODS:-ours serial post-copy each-file ours-slow-disk serial-slow-disk} "
+methods=" ${OSTREE_SEAL_SPEED_METHODS:-ours offline serial post-copy each-file ours-slow-disk serial-slow-disk} "
 read -r -a depths <<<"${OSTREE_SEAL_SPEED_DEPTHS:-}"
 read -r -a all_cpus <<<"${OSTREE_SEAL_SPEED_CPUS:-1 2}"
 here=$(cd "$(dirname "$0")" && pwd)
@@ -90,7 +90,7 @@ unmeasured() {
     for method in $methods; do
         case $method in
         profile-slow-disk) continue ;; # shows stacks, takes no time
-        ours | serial | post-copy) cpus=("${all_cpus[@]}") ;;
+        ours | offline | serial | post-copy) cpus=("${all_cpus[@]}") ;;
         *) cpus=(1) ;;
         esac
         for number in "${cpus[@]}"; do
@@ -118,7 +118,7 @@ for cpus in "${all_cpus[@]}"; do
     [ "$cpus" = 1 ] || rounds=${OSTREE_SEAL_SPEED_ROUNDS:-3}
     for ((round = 0; round < rounds; round++)); do
         for depth in "" "${depths[@]}"; do guest "$cpus" ours "$depth"; done
-        for method in serial post-copy; do guest "$cpus" "$method"; done
+        for method in offline serial post-copy; do guest "$cpus" "$method"; done
     done
 done
 guest 1 each-file
@@ -131,12 +131,14 @@ sed 's/^/# time /' "$WORK/times"
 for cpus in "${all_cpus[@]}"; do
     ratio "post-copy against our first run, CPUs: $cpus" "$cpus post-copy default all" "$cpus ours default first"
     ratio "one serial process against our first run, CPUs: $cpus" "$cpus serial default all" "$cpus ours default first"
+    ratio "one serial process against verity on the disk, CPUs: $cpus" "$cpus serial default all" "$cpus offline default all"
     ratio "our first run against our idle run, CPUs: $cpus" "$cpus ours default first" "$cpus ours default idle"
     ratio "our first run against our cold idle run, CPUs: $cpus" "$cpus ours default first" "$cpus ours default idle-cold"
     ratio "our first run against 1 % new, CPUs: $cpus" "$cpus ours default first" "$cpus ours default one-percent-new"
     # fsverity gets 200 files, so only with as many objects is it the same work.
     if [ "$cpus $objects" = "1 200" ]; then
         ratio "fsverity enable once per file against our first run" "1 each-file default 200-files" "1 ours default first"
+        ratio "fsverity enable once per file against verity on the disk" "1 each-file default 200-files" "1 offline default all"
     fi
 done
 ratio "serial against ours on a disk with latency" "1 serial-slow-disk default all" "1 ours-slow-disk default first"

@@ -41,3 +41,14 @@ same deploy_kept_the_image '"image": "kept",' "$(echo "$report" | grep '"image"'
 
 object=$(find /sysroot/ostree/repo/objects -name '*.file' -type f -size +100k | head -n 1)
 fails an_object_can_not_be_changed "" sh -c "echo x >>'$object'"
+
+# Removing files that have fs-verity is the kernel's business; that their blocks are free again, e2fsck's.
+PATH=$PATH:/usr/bin:/usr/sbin:/sbin
+objects() { find /sysroot/ostree/repo/objects -name '*.file' | wc -l; }
+succeeds undeployed ostree admin undeploy --sysroot=/sysroot 0
+succeeds the_ref_is_removed ostree refs --repo=/sysroot/ostree/repo --delete os
+succeeds cleaned_up ostree admin cleanup --sysroot=/sysroot
+succeeds pruned ostree prune --repo=/sysroot/ostree/repo --refs-only
+same no_object_is_left 0 "$(objects)"
+umount /sysroot
+succeeds e2fsck_finds_nothing_after_the_prune e2fsck -fn /dev/disk/sysroot

@@ -60,6 +60,6 @@ e2fsck -fn "$WORK/disk.img"
 (cd "$tree" && find usr -type f ! -path 'usr/etc/*' -exec sha256sum {} + >"$GUEST/sums")
 sed -n 's|^options .*\(ostree=/[^ ]*\).*|\1|p' "$WORK"/root/boot/loader/entries/*.conf >"$GUEST/target"
 cp "$SEAL" "$SEAL_ROOT" "$WORK/release.vkey" "$tree/usr/lib/ostree-seal/policy.conf" "$GUEST"
-add_closure / "$SEAL" "$GUEST/root"
+for program in "$SEAL" "$(command -v ostree)" "$(PATH=$PATH:/usr/sbin:/sbin command -v e2fsck)"; do add_closure / "$program" "$GUEST/root"; done
 rm -f "$WORK"/{whole,root,esp}.img
 printf 'VM_TIMEOUT=600\n' >"$WORK/settings"
