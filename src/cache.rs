@@ -28,7 +28,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::atomic::NewFile;
-use crate::repo::{Checksum, ObjectCache, ObjectInfo, View};
+use crate::repo::{Checksum, KeptMetadata, ObjectCache, ObjectInfo};
 
 mod build; // entries -> file
 mod format; // the file
@@ -57,7 +57,7 @@ pub enum Scope {
 pub struct Cache {
     path: PathBuf,
     scope: Scope,
-    view: View,
+    view: KeptMetadata,
     known: Loaded,
     added: Mutex<Builder>,
     ignored: Option<String>,
@@ -67,7 +67,7 @@ impl Cache {
     /// Opens the cache at this path. If there is none that can be used, it's empty; [`Cache::ignored`] says why.
     ///
     /// The view is that of the repository that objects are read from: what one view knows is no use to another.
-    pub fn open(path: PathBuf, scope: Scope, view: View) -> Self {
+    pub fn open(path: PathBuf, scope: Scope, view: KeptMetadata) -> Self {
         let (known, ignored) = match read(&path, view) {
             Ok(known) => (known, None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Loaded::default(), None),
@@ -124,7 +124,7 @@ impl ObjectCache for Cache {
     }
 }
 
-fn read(path: &Path, view: View) -> io::Result<Loaded> {
+fn read(path: &Path, view: KeptMetadata) -> io::Result<Loaded> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => File::from(file),

@@ -9,6 +9,7 @@ pub mod disk_image; // what an image file is, and where its ext4 lies
 pub mod dump; // composefs-dump(5) text <-> tree
 pub mod erofs; // tree <-> image
 pub mod ext4; // ext4 in a file, which fs-verity can be switched on in
+pub mod glob; // patterns of names and paths
 pub mod merkle; // the fs-verity digest in user space
 pub mod repo; // OSTree repositories: commit -> tree
 pub mod shown; // text from outside, fit for a terminal
@@ -22,11 +23,11 @@ pub mod refused; // the answer no
 pub mod seal; // a note in the making
 pub mod signing; // private keys; the only file that sees one
 
-pub mod initrd;
-pub mod sysroot; // deployments: which there are, what runs, the lock // what the initramfs of a deployment holds
+pub mod initrd; // what the initramfs of a deployment holds
+pub mod sysroot; // deployments: which there are, what runs, the lock
 
-pub mod continuity;
-pub mod fsck; // what is damaged, by path // what runs decides what may come
+pub mod continuity; // what runs decides what may come
+pub mod fsck; // what is damaged, by path
 
 pub mod deploy; // make a deployment bootable under its policy, or refuse it
 

@@ -45,7 +45,7 @@ impl Bindings {
 
     /// Reads what a commit object says.
     pub fn of_commit(bytes: &[u8]) -> anyhow::Result<Self> {
-        let commit = ostree_seal_trust::commit::Commit::parse(bytes).context("reading the commit")?;
+        let commit = ostree_seal_trust::commit::SignedCommit::parse(bytes).context("reading the commit")?;
         let product = commit.product().context("reading the commit's product")?;
         let product = product.map(str::parse).transpose().context("reading the commit's product")?;
         Ok(Self { product, index: commit.index().context("reading the commit's index")? })

@@ -13,9 +13,9 @@ use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use crate::continuity::allowed::Allowed;
-use crate::continuity::changes::{Change, Demands, between};
+use crate::continuity::changes::{Demands, TrustChange, between};
 use crate::continuity::judge::{Candidate, Continuity, Objection, Way, judge};
-use crate::continuity::running::{RUN, Running};
+use crate::continuity::running::{RUN, RunningSystem};
 use crate::deploy::verity::{Coverage, coverage, object};
 use crate::deploy::{directory, preflight, staged};
 use crate::initrd::bootable::{self, Candidates};
@@ -78,7 +78,7 @@ pub struct Status {
     /// Where its policy was read.
     pub origin: Option<Origin>,
     /// What its policy changes against the one that runs, if it isn't the running one.
-    pub changes: Vec<Change>,
+    pub changes: Vec<TrustChange>,
     /// What the running system says of it, if it is to come after it and would boot sealed.
     pub continuity: Option<Result<Continuity, Objection>>,
     /// That there are several initramfs images which may boot it, one sentence.
@@ -89,7 +89,7 @@ pub struct Status {
 
 /// The state of all deployments, in boot order.
 pub fn all(sysroot: &Sysroot) -> Result<Vec<Status>> {
-    let running = Running::of(sysroot);
+    let running = RunningSystem::of(sysroot);
     let allowed = if sysroot.is_booted() { Allowed::read(Path::new(RUN))? } else { Allowed::default() };
     let one = |deployment| one(sysroot, deployment, &running, &allowed);
     Ok(sysroot.deployments()?.into_iter().map(one).collect())
@@ -129,7 +129,7 @@ pub fn next_boot(all: &[Status]) -> NextBoot {
 }
 
 /// The state of one deployment, beside what runs.
-fn one(sysroot: &Sysroot, deployment: Deployment, running: &Running, allowed: &Allowed) -> Status {
+fn one(sysroot: &Sysroot, deployment: Deployment, running: &RunningSystem, allowed: &Allowed) -> Status {
     let candidates = bootable::of(sysroot, &deployment);
     let mut status = of(sysroot, deployment, &candidates);
     if let (Some(runs), false) = (running.trust(), status.deployment.booted) {
@@ -140,7 +140,7 @@ fn one(sysroot: &Sysroot, deployment: Deployment, running: &Running, allowed: &A
 }
 
 /// What the policies of all that may boot a deployment change, each change once.
-fn changes(running: &SealedPolicy, deployment: &Deployment, candidates: &Candidates) -> Vec<Change> {
+fn changes(running: &SealedPolicy, deployment: &Deployment, candidates: &Candidates) -> Vec<TrustChange> {
     let mut changes = Vec::new();
     for candidate in candidates.iter() {
         let Ok(trust) = policy::of_deployment(&deployment.directory, candidate) else { continue };
@@ -158,7 +158,7 @@ fn changes(running: &SealedPolicy, deployment: &Deployment, candidates: &Candida
 fn continuity(
     sysroot: &Sysroot,
     status: &Status,
-    running: &Running,
+    running: &RunningSystem,
     allowed: &Allowed,
 ) -> Option<Result<Continuity, Objection>> {
     let deployment = &status.deployment;

@@ -285,3 +285,78 @@ fn what_nobody_vouches_for_is_read_in_one_place() {
     let gone: Vec<_> = allowed.difference(&found).collect();
     assert_eq!(gone, [""; 0], "no longer needed in the list");
 }
+
+/// The types that a file declares: names, and how far each can be seen.
+fn types(source: &Source) -> Vec<(String, &'static str)> {
+    let declared = |line: &str| {
+        let (seen, rest) = match line.split_once(' ')? {
+            ("pub" | "pub(crate)", rest) => ("everywhere", rest),
+            (word, rest) if word.starts_with("pub(") => ("room", rest),
+            _ => ("file", line),
+        };
+        let (kind, rest) = rest.split_once(' ')?;
+        let name = rest.split(|c: char| !c.is_alphanumeric()).next()?;
+        ["struct", "enum", "trait", "type"].contains(&kind).then(|| (name.to_owned(), seen))
+    };
+    source.code.lines().filter_map(declared).collect()
+}
+
+/// Who reads a name knows which type is meant: no two that can be used everywhere have one name, no two that can be used
+/// in a room, and a file's own type has a name that few others have.
+#[test]
+fn one_name_is_one_type() {
+    let mut all: BTreeMap<String, Vec<(PathBuf, &str)>> = BTreeMap::new();
+    for source in modules(&source(""), &[]).values() {
+        for (name, seen) in types(source) {
+            let file = source.file.strip_prefix(self::source("")).unwrap().to_owned();
+            all.entry(name).or_default().push((file, seen));
+        }
+    }
+    assert!(all.len() > 300, "the types are not found: {}", all.len());
+    // What each command prints with --json, and each room's own `Result<T>`.
+    let alike = ["Report", "Result"];
+    for (name, places) in all.iter().filter(|(name, _)| !alike.contains(&name.as_str())) {
+        let everywhere = places.iter().filter(|(_, seen)| *seen == "everywhere").count();
+        assert!(everywhere < 2, "{name} can be used everywhere and is several types: {places:?}");
+        let rooms: Vec<_> =
+            places.iter().filter(|(_, seen)| *seen != "file").map(|(file, _)| file.iter().next()).collect();
+        let once: BTreeSet<_> = rooms.iter().collect();
+        assert_eq!(once.len(), rooms.len(), "{name} is several types in a room: {places:?}");
+        assert!(places.len() <= 4, "{name} is {} types: {places:?}", places.len());
+    }
+}
+
+/// `lib.rs` of the trust core promises that each file uses only those before it in the list.
+#[test]
+fn the_trust_core_is_listed_in_the_order_in_which_it_is_used() {
+    let modules = modules(&source("trust"), &[]);
+    let order: Vec<&str> = modules[&[][..]]
+        .code
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(';')?.rsplit_once("mod "))
+        .map(|(_, name)| name)
+        .collect();
+    assert!(order.len() > 10, "{order:?}");
+    let place =
+        |path: &[String]| order.iter().position(|name| path.first().is_some_and(|first| first == name));
+    for (from, source) in &modules {
+        for path in paths(source).iter().filter(|path| path[0] == "crate") {
+            let (user, used) = (place(from), place(&path[1..]));
+            assert!(used <= user, "{}: {path:?} comes later in lib.rs", source.file.display());
+        }
+    }
+}
+
+/// rustfmt sorts modules and leaves their comments behind.
+#[test]
+fn each_module_has_its_own_comment() {
+    for root in ["", "trust", "boot"] {
+        for file in modules(&source(root), &["trust", "boot"]).values().map(|source| &source.file) {
+            let text = fs::read_to_string(file).unwrap();
+            let is_module = |line: &&str| line.starts_with("mod ") || line.starts_with("pub mod ");
+            for line in text.lines().filter(is_module) {
+                assert!(line.matches(" // ").count() <= 1, "{}: {line}", file.display());
+            }
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 
 use common::dumps::{self, Loss};
 use ostree_seal::dump;
-use ostree_seal::erofs::{self, Backing, ReadErrorKind, Versions};
+use ostree_seal::erofs::{self, BackingFile, ReadErrorKind, Versions};
 use ostree_seal::tree::{Content, Tree};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq};
 use proptest::proptest;
@@ -35,10 +35,10 @@ fn text(tree: &Tree) -> Vec<u8> {
     text
 }
 
-fn backing<'t>(tree: &'t Tree, content: &Content) -> Option<Backing<'t>> {
+fn backing<'t>(tree: &'t Tree, content: &Content) -> Option<BackingFile<'t>> {
     let Content::External(backing) = content else { return None };
     let backing = &tree[*backing];
-    Some(Backing { payload: &tree[backing.payload], digest: backing.digest })
+    Some(BackingFile { payload: &tree[backing.payload], digest: backing.digest })
 }
 
 fn own_version(image: &[u8]) -> Versions {

@@ -19,10 +19,10 @@ use std::sync::Mutex;
 use common::system::{System, note};
 use common::{Run, is_root, program, seal};
 use ostree_seal::continuity::allowed::Allowed;
-use ostree_seal::continuity::changes::Change;
+use ostree_seal::continuity::changes::TrustChange;
 use ostree_seal::continuity::judge::Continuity;
-use ostree_seal::continuity::running::Running;
-use ostree_seal::deploy::{self, Outcome, Progress, Request, Step, Verity};
+use ostree_seal::continuity::running::RunningSystem;
+use ostree_seal::deploy::{self, Outcome, Progress, Request, Step, VerityTiming};
 use ostree_seal::refused::is_refusal;
 use ostree_seal::signing::PrivateKey;
 use ostree_seal::sysroot::Sysroot;
@@ -60,7 +60,7 @@ impl Progress for Told {
     fn end(&self) {}
     fn warn(&self, _: &str) {}
 
-    fn changes(&self, changes: Vec<Change>) {
+    fn changes(&self, changes: Vec<TrustChange>) {
         *self.0.lock().unwrap() = changes.iter().map(ToString::to_string).collect();
     }
 }
@@ -80,11 +80,11 @@ fn update_with(
     let deployment = sysroot.deployments().unwrap().swap_remove(0);
     let told = Told::default();
     let one = NonZeroUsize::MIN;
-    let running = Running::read(run, || anyhow::bail!("there is no initramfs"));
+    let running = RunningSystem::read(run, || anyhow::bail!("there is no initramfs"));
     let allowed = Allowed::read(run).unwrap();
     let request = Request {
         note,
-        verity: Verity::Deferred,
+        verity: VerityTiming::Deferred,
         fsck: false,
         threads: one,
         queue_depth: one,

@@ -19,10 +19,10 @@ use common::disks::{self, contents, debugfs, enable_all, make, require_clean, re
 use common::oracle::Oracle;
 use common::{run, scratch};
 use ostree_seal::ext4::FileSystem;
-use ostree_seal::ext4::enable::Plan;
+use ostree_seal::ext4::enable::EnablePlan;
 use ostree_seal::ext4::examine::Verity;
 use ostree_seal::ext4::file_system::ROOT;
-use ostree_seal::ext4::inode::Kind;
+use ostree_seal::ext4::inode::FileType;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_oneof, proptest};
 
 /// Bytes that are no pattern.
@@ -140,7 +140,7 @@ fn trees_go_into_free_blocks_that_lie_one_by_one() {
     let mut system = disks::system(&file).unwrap();
     let large = system.lookup(b"large").unwrap().unwrap().number();
     let findings = disks::look(&system, &[large]).unwrap();
-    Plan::new(&mut system, findings).unwrap().write().unwrap();
+    EnablePlan::new(&mut system, findings).unwrap().write().unwrap();
     require_clean(&image, "one by one");
     let found = disks::look(&system, &[large]).unwrap().files.remove(0);
     assert_eq!(found.verity, Verity::Right);
@@ -287,7 +287,7 @@ fn try_on(file: &File, image: &[u8]) {
     let root = system.inode(ROOT).and_then(|root| system.entries(&root)).unwrap_or_default();
     for entry in root {
         match system.inode(entry.inode) {
-            Ok(inode) if inode.kind() == Kind::File => inodes.push(entry.inode),
+            Ok(inode) if inode.kind() == FileType::File => inodes.push(entry.inode),
             Ok(inode) => drop(system.entries(&inode)),
             Err(_) => {}
         }
@@ -295,7 +295,7 @@ fn try_on(file: &File, image: &[u8]) {
     inodes.sort_unstable();
     inodes.dedup();
     if let Ok(findings) = disks::look(&system, &inodes) {
-        if let Ok(plan) = Plan::new(&mut system, findings) {
+        if let Ok(plan) = EnablePlan::new(&mut system, findings) {
             drop(plan.write());
         }
     }

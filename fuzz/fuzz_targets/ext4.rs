@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt as _;
 
 use libfuzzer_sys::fuzz_target;
 use ostree_seal::ext4::FileSystem;
-use ostree_seal::ext4::enable::Plan;
-use ostree_seal::ext4::examine::{Pass, examine};
+use ostree_seal::ext4::enable::EnablePlan;
+use ostree_seal::ext4::examine::{ExamineOptions, examine};
 use ostree_seal::ext4::file_system::ROOT;
-use ostree_seal::ext4::inode::Kind;
+use ostree_seal::ext4::inode::FileType;
 
 fuzz_target!(|image: &[u8]| {
     // Behind the file system lies something that must never change.
@@ -22,9 +22,9 @@ fuzz_target!(|image: &[u8]| {
     file.write_all_at(&guard, 4096 + image.len() as u64).expect("a temporary file takes everything");
     let Ok(mut system) = FileSystem::open(&file, 4096, image.len() as u64) else { return };
     let inodes = regular_files(&system);
-    let pass = Pass { threads: NonZeroUsize::MIN, progress: &|_| () };
+    let pass = ExamineOptions { threads: NonZeroUsize::MIN, progress: &|_| () };
     if let Ok(findings) = examine(&system, &inodes, pass) {
-        if let Ok(plan) = Plan::new(&mut system, findings) {
+        if let Ok(plan) = EnablePlan::new(&mut system, findings) {
             drop(plan.write());
         }
     }
@@ -43,8 +43,8 @@ fn regular_files(system: &FileSystem<'_>) -> Vec<u32> {
         let Ok(inode) = system.inode(number) else { continue };
         for entry in system.entries(&inode).unwrap_or_default() {
             match system.inode(entry.inode).map(|inode| inode.kind()) {
-                Ok(Kind::File) => files.push(entry.inode),
-                Ok(Kind::Directory) if seen + directories.len() < 300 => directories.push(entry.inode),
+                Ok(FileType::File) => files.push(entry.inode),
+                Ok(FileType::Directory) if seen + directories.len() < 300 => directories.push(entry.inode),
                 _ => {}
             }
         }

@@ -16,7 +16,7 @@ use crate::layout::NewRoot;
 use crate::layout::prepare_root_conf::{self, Layout, LayoutError, RootMode};
 use crate::mount::namespace::{attach, clone_tree};
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
-use crate::tell::booted::Entry;
+use crate::tell::booted::BootedEntry;
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::BootState;
 
@@ -37,7 +37,7 @@ pub struct BuiltRoot {
     /// How it came to be.
     pub state: BootState,
     /// What `/run/ostree-booted` says about composefs.
-    pub booted: Vec<Entry>,
+    pub booted: Vec<BootedEntry>,
 }
 
 /// Builds the root that the policy asks for.
@@ -75,9 +75,9 @@ fn sealed(
     mount::confirm_enforced(&overlay)?;
     state.steps.end("mount");
     let booted = vec![
-        Entry::boolean("composefs", true),
-        Entry::boolean("composefs.verity", true),
-        Entry::text("composefs.signed", beside(policy.path(), "trusted.d")),
+        BootedEntry::boolean("composefs", true),
+        BootedEntry::boolean("composefs.verity", true),
+        BootedEntry::text("composefs.signed", beside(policy.path(), "trusted.d")),
     ];
     state.sealed = true;
     state.method = Some(overlay.method);
@@ -107,7 +107,13 @@ fn unsealed(
             let Overlay { mount, method } = destination
                 .with_layers(found, files, |layers| mount::mount_unverified(&image, &path, layers))?;
             state.method = Some(method);
-            (mount, vec![Entry::boolean("composefs", true), Entry::boolean("composefs.verity", false)])
+            (
+                mount,
+                vec![
+                    BootedEntry::boolean("composefs", true),
+                    BootedEntry::boolean("composefs.verity", false),
+                ],
+            )
         }
         None => (
             clone_tree(&found.deployment.dir).map_err(Doing::step("cloning the deployment's mount"))?,
@@ -166,7 +172,7 @@ impl BuiltRoot {
             NewRoot { path: destination.sysroot, physical: &found.physical, deployment: &found.deployment };
         if destination.layout.etc_transient {
             let changes = transient_etc(files)?;
-            self.booted.push(Entry::text("transient-etc", parent(&changes.upper)));
+            self.booted.push(BootedEntry::text("transient-etc", parent(&changes.upper)));
             root.overlay_etc(&changes)?;
         } else {
             root.bind_etc()?;
@@ -179,7 +185,7 @@ impl BuiltRoot {
         if files.has("ostree/initramfs-mount-var") {
             root.bind_var()?;
         }
-        self.booted.push(Entry::boolean("sysroot-ro", read_only));
+        self.booted.push(BootedEntry::boolean("sysroot-ro", read_only));
         self.state.steps.end("lay out");
         Ok(())
     }

@@ -9,7 +9,7 @@ use zerocopy::IntoBytes as _;
 use zerocopy::little_endian::{U32, U64};
 
 use super::format::{Attributes, CHECKED, Header, MAGIC, Record, VERSION};
-use crate::repo::{Checksum, ObjectInfo, ObjectKind, View, Xattrs};
+use crate::repo::{Checksum, KeptMetadata, ObjectInfo, ObjectKind, Xattrs};
 
 /// Gathers entries in any order. One that is there twice is written once.
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl Builder {
         Some(index)
     }
 
-    pub(super) fn write(mut self, view: View, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write(mut self, view: KeptMetadata, out: &mut impl Write) -> io::Result<()> {
         // Most of them are in order: what was loaded is one sorted run.
         self.records.sort_by_key(|record| record.object);
         self.records.dedup_by_key(|record| record.object);

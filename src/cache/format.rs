@@ -18,7 +18,7 @@ pub(super) struct Header {
 
     /// XXH3 (64 bits, seed 0) of all that follows this field.
     pub(super) checksum: U64,
-    /// Which objects are meant; see [`crate::repo::View`].
+    /// Which objects are meant; see [`crate::repo::KeptMetadata`].
     pub(super) view: U32,
     /// Number of [`Attributes`].
     pub(super) attributes: U32,

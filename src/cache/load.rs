@@ -10,7 +10,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::build::{Builder, checksum};
 use super::format::{Attributes, Header, MAGIC, Record, VERSION};
-use crate::repo::{Checksum, ObjectInfo, ObjectKind, View, XattrList, Xattrs};
+use crate::repo::{Checksum, KeptMetadata, ObjectInfo, ObjectKind, XattrList, Xattrs};
 use crate::tree::TARGET_MAX;
 use crate::tree::mode::{S_IFLNK, S_IFMT, S_IFREG};
 
@@ -44,7 +44,7 @@ struct Index {
 
 impl Loaded {
     /// Reads a file. What is wrong with it is the error.
-    pub(super) fn read(mut file: File, view: View) -> io::Result<Self> {
+    pub(super) fn read(mut file: File, view: KeptMetadata) -> io::Result<Self> {
         let len = file.metadata()?.len();
         let mut header = Header::new_zeroed();
         file.read_exact(header.as_mut_bytes()).map_err(|_| damaged("it is too short"))?;

@@ -10,7 +10,7 @@ use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 use super::build::checksum;
 use super::format::{Attributes, Header, MAGIC, Record, VERSION};
 use super::{Cache, PATIENCE, Scope};
-use crate::repo::{Checksum, ObjectCache as _, ObjectInfo, ObjectKind, View, Xattrs};
+use crate::repo::{Checksum, KeptMetadata, ObjectCache as _, ObjectInfo, ObjectKind, Xattrs};
 
 struct Place {
     directory: TempDir,
@@ -25,7 +25,7 @@ impl Place {
     }
 
     fn open(&self, scope: Scope) -> Cache {
-        Cache::open(self.path.clone(), scope, View::FULL)
+        Cache::open(self.path.clone(), scope, KeptMetadata::FULL)
     }
 
     /// A cache with these entries on the disk.
@@ -190,7 +190,7 @@ fn a_header_that_promises_a_lot_allocates_nothing() {
 #[test]
 fn ignores_the_cache_of_a_repository_with_another_view() {
     let place = Place::with(&sample());
-    let other = crate::repo::View::without_xattrs();
+    let other = crate::repo::KeptMetadata::without_xattrs();
     let cache = Cache::open(place.path.clone(), Scope::Repository, other);
     assert_eq!(get(&cache, &object(1)), None);
     assert!(cache.ignored().unwrap().contains("keeps owners or xattrs in another way"));
@@ -238,7 +238,7 @@ fn writes_a_file_that_it_reads_itself_and_leaves_nothing_beside_it() {
 
 #[test]
 fn says_when_it_cannot_be_written() {
-    let cache = Cache::open(Path::new("/nowhere/cache").into(), Scope::Shared, View::FULL);
+    let cache = Cache::open(Path::new("/nowhere/cache").into(), Scope::Shared, KeptMetadata::FULL);
     let (object, info) = sample().remove(0);
     cache.add(&object, &info);
     assert_eq!(cache.save(|_| true).unwrap_err().kind(), std::io::ErrorKind::NotFound);

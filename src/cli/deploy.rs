@@ -13,11 +13,13 @@ use serde::Serialize;
 use super::trust::ChangeReport;
 use super::{input, print};
 use crate::continuity::allowed::Allowed;
-use crate::continuity::changes::Change;
+use crate::continuity::changes::TrustChange;
 use crate::continuity::judge::Continuity;
-use crate::continuity::running::{RUN, Running};
+use crate::continuity::running::{RUN, RunningSystem};
 use crate::deploy::directory::Placed;
-use crate::deploy::{self, Outcome, Progress, Request, Sealed, Step, Verity, ahead, record, staged, verity};
+use crate::deploy::{
+    self, Outcome, Progress, Request, Sealed, Step, VerityTiming, ahead, record, staged, verity,
+};
 use crate::initrd::policy::Origin;
 use crate::refused;
 use crate::repo::Checksum;
@@ -102,11 +104,11 @@ pub(super) fn run(args: &DeployArgs) -> Result<()> {
     let lock =
         sysroot.lock(|| print::say("waiting for another program that holds the lock of the sysroot"))?;
     let bar = Bar::new();
-    let running = Running::of(&sysroot);
+    let running = RunningSystem::of(&sysroot);
     let allowed = allow(args, &sysroot)?;
     let request = Request {
         note: note.transpose()?,
-        verity: if args.defer_verity { Verity::Deferred } else { Verity::Now },
+        verity: if args.defer_verity { VerityTiming::Deferred } else { VerityTiming::Now },
         fsck: args.fsck,
         threads: args
             .threads
@@ -254,7 +256,7 @@ struct SealReport {
 }
 
 impl Report {
-    fn new(deployment: &Deployment, outcome: &Outcome, changes: Vec<Change>) -> Self {
+    fn new(deployment: &Deployment, outcome: &Outcome, changes: Vec<TrustChange>) -> Self {
         let origin = match outcome {
             Outcome::Sealed(sealed) => Some(&sealed.origin),
             Outcome::Unsealed(origin) => Some(origin),
@@ -365,7 +367,7 @@ fn sentence(report: &Report) -> String {
 struct Bar {
     terminal: bool,
     bar: Mutex<Option<ProgressBar>>,
-    changes: Mutex<Vec<Change>>,
+    changes: Mutex<Vec<TrustChange>>,
 }
 
 impl Bar {
@@ -374,7 +376,7 @@ impl Bar {
     }
 
     /// The changes of trust that were told last.
-    fn take_changes(&self) -> Vec<Change> {
+    fn take_changes(&self) -> Vec<TrustChange> {
         std::mem::take(&mut self.changes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
     }
 
@@ -417,7 +419,7 @@ impl Progress for Bar {
         }
     }
 
-    fn changes(&self, changes: Vec<Change>) {
+    fn changes(&self, changes: Vec<TrustChange>) {
         for change in &changes {
             print::say(format_args!("trust: {change}"));
         }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::commit::all_threads;
 use super::print::{self, Line, Style};
 use super::progress::ObjectBar;
-use crate::fsck::{self, Check, Damage, Report, Subject};
-use crate::repo::{Progress as _, Source};
+use crate::fsck::{self, CheckOptions, Damage, FsckTarget, Report};
+use crate::repo::{LoadProgress as _, Source};
 use crate::shown::text_of;
 use crate::sysroot::Sysroot;
 
@@ -116,8 +116,12 @@ fn check(args: &FsckArgs) -> Result<u8> {
             bar.objects(done, all as u64);
         }
     };
-    let how =
-        Check { threads: all_threads(), content: args.content, from: from.as_ref(), progress: &progress };
+    let how = CheckOptions {
+        threads: all_threads(),
+        content: args.content,
+        from: from.as_ref(),
+        progress: &progress,
+    };
     let report = fsck::check(&source, &subjects, &how);
     drop(bar);
     if args.json {
@@ -132,7 +136,7 @@ fn check(args: &FsckArgs) -> Result<u8> {
     })
 }
 
-fn subjects(args: &FsckArgs) -> Result<(Source, Vec<Subject>)> {
+fn subjects(args: &FsckArgs) -> Result<(Source, Vec<FsckTarget>)> {
     let mut subjects = Vec::new();
     if let Some(repo) = &args.repo {
         let source = Source::open(repo)?;
@@ -160,7 +164,7 @@ fn subjects(args: &FsckArgs) -> Result<(Source, Vec<Subject>)> {
     Ok((source, subjects))
 }
 
-fn lines(subjects: &[Subject], report: &Report) -> Vec<Line> {
+fn lines(subjects: &[FsckTarget], report: &Report) -> Vec<Line> {
     let mut lines = Vec::new();
     for (of, problem) in &report.images {
         lines.push(Line::default().then(Style::Bad, of.clone()).then(Style::Plain, format!(": {problem}")));
@@ -205,7 +209,7 @@ fn damage_lines(damage: &Damage) -> Vec<Line> {
 }
 
 impl Output {
-    fn new(subjects: &[Subject], report: &Report) -> Self {
+    fn new(subjects: &[FsckTarget], report: &Report) -> Self {
         let image =
             |(of, problem): &(String, String)| ImageProblem { of: of.clone(), problem: problem.clone() };
         Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::repo::Progress;
+use crate::repo::LoadProgress;
 
 /// Work that is done sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ impl ObjectBar {
     }
 }
 
-impl Progress for ObjectBar {
+impl LoadProgress for ObjectBar {
     fn objects(&mut self, done: u64, known: u64) {
         if !self.terminal || self.started.elapsed() < PATIENCE {
             return;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::file::{self, FileReport};
 use super::print::{self, Line};
 use super::what::{WhatArgs, bytes_of};
-use crate::look::{self, Found};
+use crate::look::{self, FoundFile};
 use crate::shown::text_of;
 use crate::tree::Mtime;
 
@@ -64,8 +64,8 @@ pub(super) fn run(args: &StatArgs) -> Result<()> {
     print::page(&found.iter().flat_map(lines).collect::<Vec<_>>())
 }
 
-fn report(found: &Found) -> Report {
-    let Found { path, item } = found;
+fn report(found: &FoundFile) -> Report {
+    let FoundFile { path, item } = found;
     let xattr = |name: &[u8], value: &[u8]| Xattr { name: text_of(name), value_hex: file::hex(value) };
     Report {
         file: FileReport::new(path, item),
@@ -74,8 +74,8 @@ fn report(found: &Found) -> Report {
     }
 }
 
-fn lines(found: &Found) -> Vec<Line> {
-    let Found { path, item } = found;
+fn lines(found: &FoundFile) -> Vec<Line> {
+    let FoundFile { path, item } = found;
     let mut kind = item.kind().name().to_owned();
     if item.size == 0 && item.kind() == look::Kind::File {
         kind.insert_str("regular ".len(), "empty ");

@@ -16,7 +16,7 @@ use crate::deploy::record::{self, Fate, Record};
 use crate::initrd::policy::Origin;
 use crate::status::{self, NextBoot, Status, Verdict, VerdictKind};
 use crate::sysroot::Sysroot;
-use crate::sysroot::running::{Mount, Running};
+use crate::sysroot::running::{RootMount, Running};
 
 /// Show which deployments are sealed, by which key, and what the next boot will do
 ///
@@ -40,7 +40,7 @@ struct Output {
     /// What the next boot takes; programs see it by `boots_next`.
     #[serde(skip)]
     next_boot: NextBoot,
-    deployments: Vec<Entry>,
+    deployments: Vec<StatusEntry>,
     /// Commits that an administrator lets become the default, until the reboot.
     allowed_untrusted: Option<String>,
     allowed_downgrade: Option<String>,
@@ -49,7 +49,7 @@ struct Output {
 }
 
 #[derive(Debug, Serialize)]
-struct Entry {
+struct StatusEntry {
     index: usize,
     stateroot: String,
     commit: String,
@@ -94,7 +94,7 @@ pub(super) fn run(args: &StatusArgs) -> Result<()> {
     let output = Output {
         running: if sysroot.is_booted() { sysroot.running()? } else { None },
         next_boot,
-        deployments: all.iter().map(|status| Entry::new(status, next_boot)).collect(),
+        deployments: all.iter().map(|status| StatusEntry::new(status, next_boot)).collect(),
         allowed_untrusted: allowed.untrusted.map(|commit| commit.to_string()),
         allowed_downgrade: allowed.downgrade.map(|commit| commit.to_string()),
         staged_failure: if sysroot.is_booted() { staged_failure() } else { None },
@@ -110,7 +110,7 @@ fn staged_failure() -> Option<Record> {
     })
 }
 
-impl Entry {
+impl StatusEntry {
     fn new(status: &Status, next_boot: NextBoot) -> Self {
         let deployment = &status.deployment;
         let claim = match &status.verdict {
@@ -238,7 +238,7 @@ fn running_paragraph(running: &Running) -> Vec<Line> {
     lines
 }
 
-fn mounted(mount: &Mount) -> String {
+fn mounted(mount: &RootMount) -> String {
     let root = mount.root.as_deref().unwrap_or("unknown");
     match (&mount.image, &mount.layers) {
         (Some(image), Some(layers)) => {
@@ -285,7 +285,7 @@ fn next_boot(output: &Output) -> Line {
         .then(Style::Plain, format!("){unless}"))
 }
 
-fn paragraph(entry: &Entry) -> Vec<Line> {
+fn paragraph(entry: &StatusEntry) -> Vec<Line> {
     let marks = [
         (entry.booted, "booted"),
         (entry.staged, "staged"),

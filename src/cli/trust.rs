@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use super::compare::as_diff;
 use super::print::{self, Line, Style};
-use crate::continuity::changes::{self, Change, Demands, Effect};
-use crate::continuity::running::Running;
+use crate::continuity::changes::{self, Demands, Effect, TrustChange};
+use crate::continuity::running::RunningSystem;
 use crate::initrd::bootable::{self, Candidates};
 use crate::initrd::policy::{self, Origin, Trust};
 use crate::refused::{self, Refused};
@@ -95,19 +95,19 @@ pub(super) fn run(args: &TrustArgs) -> ExitCode {
 }
 
 /// One thing that goes by a policy.
-struct Subject {
+struct Asked {
     trust: Option<Trust>,
-    running: Option<Running>,
+    running: Option<RunningSystem>,
 }
 
-impl Subject {
+impl Asked {
     fn demands(&self) -> Result<Demands<'_>> {
         match (&self.trust, &self.running) {
             (Some(trust), _) => Ok(trust.into()),
-            (None, Some(Running::Sealed(trust))) => Ok(Demands::Sealed(trust.policy())),
-            (None, Some(Running::Unsealed)) => Ok(Demands::Unsealed),
-            (None, Some(Running::Unknown(why))) => Err(Refused(why.clone()).into()),
-            (None, Some(Running::NotHere) | None) => {
+            (None, Some(RunningSystem::Sealed(trust))) => Ok(Demands::Sealed(trust.policy())),
+            (None, Some(RunningSystem::Unsealed)) => Ok(Demands::Unsealed),
+            (None, Some(RunningSystem::Unknown(why))) => Err(Refused(why.clone()).into()),
+            (None, Some(RunningSystem::NotHere) | None) => {
                 anyhow::bail!("the running system was not booted by ostree-seal-root from this sysroot")
             }
         }
@@ -118,7 +118,7 @@ impl Subject {
             Some(Trust::Sealed { origin, .. } | Trust::Unsealed(origin)) => origin,
             Some(Trust::Foreign) => return None,
             None => {
-                let trust = self.running.as_ref().and_then(Running::trust);
+                let trust = self.running.as_ref().and_then(RunningSystem::trust);
                 return trust.map(|trust| trust.policy().path().to_owned());
             }
         };
@@ -133,11 +133,11 @@ impl Subject {
     }
 }
 
-fn subject(what: &str, how: &HowArgs) -> Result<Subject> {
-    let of_trust = |trust| Subject { trust: Some(trust), running: None };
+fn subject(what: &str, how: &HowArgs) -> Result<Asked> {
+    let of_trust = |trust| Asked { trust: Some(trust), running: None };
     if what == "running" {
         let sysroot = Sysroot::open(&how.sysroot, false)?;
-        return Ok(Subject { trust: None, running: Some(Running::of(&sysroot)) });
+        return Ok(Asked { trust: None, running: Some(RunningSystem::of(&sysroot)) });
     }
     if let Ok(index) = what.parse() {
         return deployment(index, &how.sysroot).map(of_trust);
@@ -208,7 +208,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(subject: &Subject) -> Result<Self> {
+    fn new(subject: &Asked) -> Result<Self> {
         let demands = subject.demands()?;
         let sealed = match demands {
             Demands::Sealed(policy) => Some(policy),
@@ -268,8 +268,8 @@ pub(super) struct ChangeReport {
     style: Style,
 }
 
-impl From<&Change> for ChangeReport {
-    fn from(change: &Change) -> Self {
+impl From<&TrustChange> for ChangeReport {
+    fn from(change: &TrustChange) -> Self {
         let (from, to) = change.values();
         let effect = change.effect();
         Self {

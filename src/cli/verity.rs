@@ -7,15 +7,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use glob::Pattern;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::print;
 use crate::disk_image::{self, Choice, Located};
-use crate::ext4::enable::Plan;
-use crate::ext4::examine::{Findings, Pass, Verity, examine};
+use crate::ext4::enable::EnablePlan;
+use crate::ext4::examine::{ExamineOptions, Findings, Verity, examine};
 use crate::ext4::{self, FileSystem};
+use crate::glob::PathPattern;
 use crate::offline::compare;
 use crate::offline::targets::{self, Targets};
 use crate::offline::verdict::{self, Judged};
@@ -130,13 +130,13 @@ impl FirstBoot {
 }
 
 pub(super) fn run(args: &VerityArgs) -> Result<()> {
-    let also: Vec<Pattern> = args.also.iter().map(|glob| pattern(glob)).collect::<Result<_>>()?;
+    let also: Vec<PathPattern> = args.also.iter().map(|glob| pattern(glob)).collect::<Result<_>>()?;
     let mut options = OpenOptions::new();
     let file = options.read(true).write(!args.check).open(&args.image).with_context(|| shown(args))?;
     work(args, &file, &also).with_context(|| shown(args))
 }
 
-fn work(args: &VerityArgs, file: &File, also: &[Pattern]) -> Result<()> {
+fn work(args: &VerityArgs, file: &File, also: &[PathPattern]) -> Result<()> {
     let choice = match (&args.partition, args.offset) {
         (Some(partition), _) => Choice::Partition(partition.clone()),
         (None, Some(offset)) => Choice::Offset(offset),
@@ -170,7 +170,7 @@ fn work(args: &VerityArgs, file: &File, also: &[Pattern]) -> Result<()> {
         show(args, &report)?;
         return require_done(&system, &report);
     }
-    let plan = Plan::new(&mut system, findings).map_err(|error| named(error, &targets))?;
+    let plan = EnablePlan::new(&mut system, findings).map_err(|error| named(error, &targets))?;
     (report.enabled, report.bytes_written) = (plan.files(), plan.bytes());
     plan.write()?;
     show(args, &report)
@@ -203,8 +203,8 @@ fn shown(args: &VerityArgs) -> String {
     args.image.display().to_string()
 }
 
-fn pattern(glob: &str) -> Result<Pattern> {
-    Pattern::new(glob).with_context(|| format!("--also={glob} is not a pattern"))
+fn pattern(glob: &str) -> Result<PathPattern> {
+    PathPattern::new(glob).with_context(|| format!("--also={glob} is not a pattern"))
 }
 
 /// The path instead of the number.
@@ -226,7 +226,7 @@ fn measure(args: &VerityArgs, system: &FileSystem<'_>, targets: &Targets) -> Res
     let bar = bar(total);
     let threads =
         args.threads.unwrap_or_else(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-    let findings = examine(system, &inodes, Pass { threads, progress: &|bytes| bar.inc(bytes) });
+    let findings = examine(system, &inodes, ExamineOptions { threads, progress: &|bytes| bar.inc(bytes) });
     bar.finish_and_clear();
     findings
 }

@@ -22,7 +22,7 @@ pub enum Demands<'a> {
 
 /// One change from a policy to another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum TrustChange {
     /// Whether there is a check at all.
     Mode {
         /// `sealed`, `unsealed` or `no policy`.
@@ -87,47 +87,47 @@ pub enum Effect {
 }
 
 /// All changes between two policies, in a fixed order. Where one side asks for nothing, that is the only one.
-pub fn between(from: Demands<'_>, to: Demands<'_>) -> Vec<Change> {
+pub fn between(from: Demands<'_>, to: Demands<'_>) -> Vec<TrustChange> {
     match (from, to) {
         (Demands::Sealed(from), Demands::Sealed(to)) => of_policies(from, to),
         (Demands::Unsealed, Demands::Unsealed) | (Demands::Nothing, Demands::Nothing) => Vec::new(),
-        _ => vec![Change::Mode { from: from.word(), to: to.word() }],
+        _ => vec![TrustChange::Mode { from: from.word(), to: to.word() }],
     }
 }
 
-fn of_policies(from: &SealedPolicy, to: &SealedPolicy) -> Vec<Change> {
+fn of_policies(from: &SealedPolicy, to: &SealedPolicy) -> Vec<TrustChange> {
     let mut changes = of_keys(from, to);
     if from.threshold() != to.threshold() {
-        changes.push(Change::Threshold { from: from.threshold(), to: to.threshold() });
+        changes.push(TrustChange::Threshold { from: from.threshold(), to: to.threshold() });
     }
     if from.product() != to.product() {
-        changes.push(Change::Product { from: from.product().cloned(), to: to.product().cloned() });
+        changes.push(TrustChange::Product { from: from.product().cloned(), to: to.product().cloned() });
     }
     if from.minimum_index() != to.minimum_index() {
-        changes.push(Change::MinimumIndex { from: from.minimum_index(), to: to.minimum_index() });
+        changes.push(TrustChange::MinimumIndex { from: from.minimum_index(), to: to.minimum_index() });
     }
     if !includes(from.accepted(), to.accepted()) || !includes(to.accepted(), from.accepted()) {
-        changes.push(Change::Accept { from: from.accepted().to_vec(), to: to.accepted().to_vec() });
+        changes.push(TrustChange::Accept { from: from.accepted().to_vec(), to: to.accepted().to_vec() });
     }
     if from.on_refusal() != to.on_refusal() {
-        changes.push(Change::OnRefusal { from: from.on_refusal(), to: to.on_refusal() });
+        changes.push(TrustChange::OnRefusal { from: from.on_refusal(), to: to.on_refusal() });
     }
     changes
 }
 
 /// Trusted keys are compared with their names, which signatures are found by; revoked ones by their bytes alone, as the
 /// check does.
-fn of_keys(from: &SealedPolicy, to: &SealedPolicy) -> Vec<Change> {
+fn of_keys(from: &SealedPolicy, to: &SealedPolicy) -> Vec<TrustChange> {
     let has_bytes = |keys: &[Vkey], key: &Vkey| keys.iter().any(|k| k.public_bytes() == key.public_bytes());
     let added = to.trusted().iter().filter(|key| !from.trusted().contains(key));
     let removed = from.trusted().iter().filter(|key| !to.trusted().contains(key));
     let removed = removed.filter(|key| !has_bytes(to.revoked(), key));
     let revoked = to.revoked().iter().filter(|key| !has_bytes(from.revoked(), key));
     let dropped = from.revoked().iter().filter(|key| !has_bytes(to.revoked(), key));
-    let mut changes: Vec<Change> = added.cloned().map(Change::KeyAdded).collect();
-    changes.extend(removed.cloned().map(Change::KeyRemoved));
-    changes.extend(once_each(revoked).map(Change::KeyRevoked));
-    changes.extend(once_each(dropped).map(Change::RevocationDropped));
+    let mut changes: Vec<TrustChange> = added.cloned().map(TrustChange::KeyAdded).collect();
+    changes.extend(removed.cloned().map(TrustChange::KeyRemoved));
+    changes.extend(once_each(revoked).map(TrustChange::KeyRevoked));
+    changes.extend(once_each(dropped).map(TrustChange::RevocationDropped));
     changes
 }
 
@@ -167,7 +167,7 @@ impl<'a> From<&'a Trust> for Demands<'a> {
     }
 }
 
-impl Change {
+impl TrustChange {
     /// What changes, a word for programs.
     pub fn word(&self) -> &'static str {
         match self {
@@ -217,7 +217,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for TrustChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyAdded(key) => write!(f, "key {} is trusted from then on", key.id())?,

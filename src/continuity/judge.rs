@@ -9,7 +9,7 @@ use ostree_seal_trust::policy::SealedPolicy;
 use ostree_seal_trust::refusal::Refusal;
 
 use super::allowed::Allowed;
-use super::running::{Running, RunningTrust};
+use super::running::{RunningSystem, RunningTrust};
 use crate::repo::Checksum;
 
 /// A deployment that its own initramfs will boot, as the running system sees it.
@@ -76,18 +76,18 @@ pub enum Objection {
 /// Judges a deployment whose image has this digest, by all evidence that there is. `evidence` is asked only if a policy runs
 /// that needs it.
 pub fn judge<E: fmt::Display>(
-    running: &Running,
+    running: &RunningSystem,
     allowed: &Allowed,
     candidate: Candidate<'_>,
     vouch: impl FnOnce(&SealedPolicy) -> Result<Vec<Proof>, E>,
 ) -> Result<Continuity, Objection> {
     let commit = candidate.commit;
     let trust = match running {
-        Running::NotHere | Running::Unsealed => return Ok(Continuity::NobodyToAsk),
-        Running::Unknown(why) => {
+        RunningSystem::NotHere | RunningSystem::Unsealed => return Ok(Continuity::NobodyToAsk),
+        RunningSystem::Unknown(why) => {
             return unless_untrusted(allowed, Objection::Unknown { commit, why: why.clone() });
         }
-        Running::Sealed(trust) => trust,
+        RunningSystem::Sealed(trust) => trust,
     };
     if candidate.way == Way::InOrder && trust.was_there(candidate.name) {
         return Ok(Continuity::WasThere);

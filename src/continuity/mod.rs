@@ -2,7 +2,7 @@
 //! system is asked whether somebody whom we trust *now* meant this update. Both must say yes.
 //!
 //! ```text
-//! /run/ostree-seal/trust ── Running ──────────┐
+//! /run/ostree-seal/trust ── RunningSystem ────┐
 //! evidence of the deployment ─────────────────┼── judge ──> Continuity, or an Objection
 //! Allowed (by an administrator, by name) ─────┘
 //! ```

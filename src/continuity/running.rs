@@ -22,7 +22,7 @@ pub const RUN: &str = "/run/ostree-seal";
 
 /// What the running system goes by, as far as it concerns the deployments of one sysroot.
 #[derive(Debug, Clone)]
-pub enum Running {
+pub enum RunningSystem {
     /// Another system's deployments are looked at, or this one was not booted by our program: nobody is asked.
     NotHere,
     /// It runs without a check, so that there is no trust to go on with.
@@ -41,7 +41,7 @@ pub struct RunningTrust {
     there: BTreeSet<String>,
 }
 
-impl Running {
+impl RunningSystem {
     /// What runs, if it was booted from this sysroot.
     pub fn of(sysroot: &Sysroot) -> Self {
         if sysroot.is_booted() { Self::read(Path::new(RUN), || of_initramfs(sysroot)) } else { Self::NotHere }
@@ -81,11 +81,11 @@ impl RunningTrust {
     }
 }
 
-fn read(run: &Path, initramfs: impl FnOnce() -> Result<SealedPolicy>) -> Result<Running> {
-    let Some(state) = state::read(&run.join("state.json"))? else { return Ok(Running::NotHere) };
+fn read(run: &Path, initramfs: impl FnOnce() -> Result<SealedPolicy>) -> Result<RunningSystem> {
+    let Some(state) = state::read(&run.join("state.json"))? else { return Ok(RunningSystem::NotHere) };
     match state.mode.as_str() {
         "sealed" => {}
-        "unsealed" => return Ok(Running::Unsealed),
+        "unsealed" => return Ok(RunningSystem::Unsealed),
         mode => bail!("{}: the mode is \"{mode}\", expected sealed or unsealed", run.display()),
     }
     let policy = match left(&run.join("trust"))? {
@@ -93,7 +93,7 @@ fn read(run: &Path, initramfs: impl FnOnce() -> Result<SealedPolicy>) -> Result<
         None => initramfs().context("the initramfs has left no trust in /run, so its own file counts")?,
     };
     let there = deployments(&run.join("deployments"))?;
-    Ok(Running::Sealed(Box::new(RunningTrust { policy, index: state.index, there })))
+    Ok(RunningSystem::Sealed(Box::new(RunningTrust { policy, index: state.index, there })))
 }
 
 /// What the boot program has left, if it has.

@@ -18,9 +18,9 @@ use ostree_seal_trust::vkey::Vkey;
 use tempfile::TempDir;
 
 use super::allowed::Allowed;
-use super::changes::{Change, Demands, Effect, between};
+use super::changes::{Demands, Effect, TrustChange, between};
 use super::judge::{Candidate, Continuity, Objection, Way, judge, proofs};
-use super::running::Running;
+use super::running::RunningSystem;
 use crate::repo::Checksum;
 use crate::signing::PrivateKey;
 
@@ -73,8 +73,8 @@ impl Device {
         Self { run }
     }
 
-    fn running(&self) -> Running {
-        Running::read(self.run.path(), || anyhow::bail!("the initramfs is not asked"))
+    fn running(&self) -> RunningSystem {
+        RunningSystem::read(self.run.path(), || anyhow::bail!("the initramfs is not asked"))
     }
 
     fn allowed(&self) -> Allowed {
@@ -268,10 +268,10 @@ fn an_older_initramfs_that_left_no_trust_is_read_itself() {
     let device = Device::new(CONF, &[key.vkey()], &[]);
     fs::remove_dir_all(device.run.path().join("trust")).unwrap();
     let policy = parse(CONF, &[key.vkey()], &[]);
-    let running = Running::read(device.run.path(), || Ok(policy));
+    let running = RunningSystem::read(device.run.path(), || Ok(policy));
     assert_eq!(running.trust().unwrap().policy().trusted(), [key.vkey().clone()]);
-    let running = Running::read(device.run.path(), || anyhow::bail!("it can't be read"));
-    assert!(matches!(running, Running::Unknown(why) if why.ends_with("it can't be read")));
+    let running = RunningSystem::read(device.run.path(), || anyhow::bail!("it can't be read"));
+    assert!(matches!(running, RunningSystem::Unknown(why) if why.ends_with("it can't be read")));
 }
 
 /// Three releases: the old key, both keys, the new key alone. The one in the middle trusts both, and all are signed with the
@@ -349,7 +349,7 @@ fn every_change_of_trust_is_told_with_its_effect() {
     assert_eq!(told(&loose, &strict), BTreeMap::from(expected));
     assert_eq!(told(&loose, &loose), BTreeMap::new());
     let changes = between(Demands::Sealed(&strict), Demands::Unsealed);
-    assert_eq!(changes, [Change::Mode { from: "sealed", to: "unsealed" }]);
+    assert_eq!(changes, [TrustChange::Mode { from: "sealed", to: "unsealed" }]);
     assert_eq!(changes[0].to_string(), "mode changes from sealed to unsealed (LOOSENS)");
     let changes = between(Demands::Nothing, Demands::Sealed(&strict));
     assert_eq!(changes[0].effect(), Effect::Tightens);
@@ -364,7 +364,7 @@ fn a_key_under_another_name_is_a_change_and_a_revocation_under_another_name_is_n
     let from = parse(CONF, &[key.vkey()], &[old.vkey()]);
     let to = parse(CONF, &[&renamed], &[&old_renamed]);
     let words: Vec<_> =
-        between(Demands::Sealed(&from), Demands::Sealed(&to)).iter().map(Change::word).collect();
+        between(Demands::Sealed(&from), Demands::Sealed(&to)).iter().map(TrustChange::word).collect();
     assert_eq!(words, ["key-added", "key-removed"]);
 }
 

@@ -8,7 +8,7 @@ use super::record::{self, Fate, Record};
 use super::request::Request;
 use super::seal::seal;
 use super::staged::{allow, seal_checked};
-use crate::continuity::running::Running;
+use crate::continuity::running::RunningSystem;
 use crate::sysroot::{Deployment, SysrootLock};
 
 /// Seals a deployment that stands ahead of the running one. `allow_unsealed` leaves one there that will boot unsealed.
@@ -34,15 +34,15 @@ pub fn seal_ahead(
             }
             Ok(outcome)
         }
-        (Err(error), Running::Sealed(_) | Running::Unknown(_)) => {
+        (Err(error), RunningSystem::Sealed(_) | RunningSystem::Unknown(_)) => {
             Err(put_behind(lock, deployment, request, error))
         }
-        (Err(error), Running::NotHere | Running::Unsealed) => Err(error),
+        (Err(error), RunningSystem::NotHere | RunningSystem::Unsealed) => Err(error),
     }
 }
 
 /// One that was there when this system was booted: the operator has chosen it again, without a check if it never had one.
-fn is_rollback(deployment: &Deployment, running: &Running) -> bool {
+fn is_rollback(deployment: &Deployment, running: &RunningSystem) -> bool {
     running.trust().is_some_and(|trust| trust.was_there(&deployment.name()))
 }
 

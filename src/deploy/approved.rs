@@ -177,7 +177,7 @@ fn notes(sources: EvidenceSources<'_>, policy: &SealedPolicy) -> Result<Vec<Opti
 /// The commit that a container was made from, if this one came out of a container: signatures stay with that one.
 fn imported_from(source: &Source, commit: &Commit) -> Result<Option<Checksum>> {
     let bytes = source.commit_bytes(&commit.checksum)?;
-    let parsed = ostree_seal_trust::commit::Commit::parse(&bytes)?;
+    let parsed = ostree_seal_trust::commit::SignedCommit::parse(&bytes)?;
     let parent = if parsed.is_container_import()? { parsed.parent() } else { None };
     Ok(parent.map(|parent| Checksum(parent.0)))
 }

@@ -16,7 +16,7 @@ use ostree_seal_trust::note::NOTE_MAX;
 use rustix::fs::{self, AtFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::request::Verity;
+use super::request::VerityTiming;
 use crate::atomic;
 use crate::merkle::FileHasher;
 use crate::sysroot::{Deployment, SysrootLock};
@@ -38,7 +38,7 @@ pub const IMAGE_MAX: usize = 1 << 30;
 
 /// A deployment's directory, open and changeable.
 #[derive(Debug)]
-pub struct Directory<'a> {
+pub struct DeploymentFiles<'a> {
     path: &'a Path,
     fd: OwnedFd,
 }
@@ -48,10 +48,10 @@ pub struct Directory<'a> {
 pub fn change<T>(
     lock: &SysrootLock<'_>,
     deployment: &Deployment,
-    change: impl FnOnce(&Directory<'_>) -> Result<T>,
+    change: impl FnOnce(&DeploymentFiles<'_>) -> Result<T>,
 ) -> Result<T> {
-    let directory = Directory::open(&deployment.directory)?;
-    let change = |directory: &Directory<'_>| {
+    let directory = DeploymentFiles::open(&deployment.directory)?;
+    let change = |directory: &DeploymentFiles<'_>| {
         atomic::remove_leftovers(directory.path);
         change(directory)
     };
@@ -69,7 +69,7 @@ pub fn change<T>(
 /// Brings to the disk what a killed run has named, and makes a finalized deployment immutable again that it left changeable,
 /// when all else in it was done.
 pub fn finish_killed_run(lock: &SysrootLock<'_>, deployment: &Deployment) -> Result<()> {
-    let directory = Directory::open(&deployment.directory)?;
+    let directory = DeploymentFiles::open(&deployment.directory)?;
     // What it has named last is perhaps not on the disk yet.
     fs::fsync(&directory)?;
     // A file system that knows no flags has nothing to put back.
@@ -86,7 +86,7 @@ fn keeps_deployments_mutable() -> bool {
         .is_ok_and(|flags| flags.split([',', ' ', ':']).any(|flag| flag == "mutable-deployments"))
 }
 
-impl<'a> Directory<'a> {
+impl<'a> DeploymentFiles<'a> {
     #[context("opening the deployment {}", path.display())]
     fn open(path: &'a Path) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -116,8 +116,8 @@ impl<'a> Directory<'a> {
 
     /// Keeps the image that is there, whose digest is this one, and sees to it that the kernel enforces it.
     #[context("keeping the image {IMAGE_NAME}")]
-    pub fn keep_image(&self, digest: Digest, verity: Verity) -> Result<()> {
-        if verity == Verity::Now {
+    pub fn keep_image(&self, digest: Digest, verity: VerityTiming) -> Result<()> {
+        if verity == VerityTiming::Now {
             let image = open_image_in(self)?.context("it has just gone")?;
             verity::enable(&image)?;
             let found = verity::measure(&image)?;
@@ -164,7 +164,7 @@ impl<'a> Directory<'a> {
     }
 }
 
-impl AsFd for Directory<'_> {
+impl AsFd for DeploymentFiles<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -173,7 +173,7 @@ impl AsFd for Directory<'_> {
 /// The note in a deployment's directory.
 #[context("reading {} in {}", NOTE_FILE, deployment.display())]
 pub fn existing_note(deployment: &Path) -> Result<Option<Vec<u8>>> {
-    let directory = Directory::open(deployment)?;
+    let directory = DeploymentFiles::open(deployment)?;
     let Some(file) = directory.open_file(NOTE_FILE)? else { return Ok(None) };
     let mut note = Vec::new();
     // One byte too many, so that the check refuses it for its length.
@@ -183,7 +183,7 @@ pub fn existing_note(deployment: &Path) -> Result<Option<Vec<u8>>> {
 
 /// The image in a deployment's directory, open for reading. One that can't be opened because it is damaged counts as absent.
 pub fn open_image(deployment: &Path) -> Result<Option<File>> {
-    open_image_in(Directory::open(deployment)?)
+    open_image_in(DeploymentFiles::open(deployment)?)
 }
 
 fn open_image_in(directory: impl AsFd) -> Result<Option<File>> {

@@ -12,7 +12,7 @@ use ostree_seal_root::find::deployment::IMAGE_NAME;
 
 use super::approved::{Approval, Approved};
 use super::directory::{self, Placed};
-use super::request::{Request, Verity};
+use super::request::{Request, VerityTiming};
 use crate::erofs::{self, Versions};
 use crate::output::{ImageVerity, NewImage, SealedImage};
 use crate::sysroot::{Deployment, SysrootLock};
@@ -63,7 +63,7 @@ pub fn ensure<'a>(
         let written = image.written();
         let approval = approved.require(written.digest)?;
         ensure!(
-            request.verity == Verity::Deferred || written.verity == ImageVerity::Enabled,
+            request.verity == VerityTiming::Deferred || written.verity == ImageVerity::Enabled,
             "{} can't have fs-verity, although the repository can: are they on one file system?",
             path.display()
         );

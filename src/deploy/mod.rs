@@ -15,12 +15,12 @@ pub mod directory; // a deployment's directory: image and note, whole or not at 
 pub mod image; // the image of a deployment's commit
 pub mod preflight; // the initramfs's own check
 
-pub mod ahead;
+pub mod ahead; // let stand, or put behind the running one
 pub mod record; // what became of staged deployments that didn't pass
-pub mod staged; // hold back, let go or withdraw // let stand, or put behind the running one
+pub mod staged; // hold back, let go or withdraw
 
 pub mod filesystem; // which file systems can hold a sealed deployment
 
 pub use outcome::{Outcome, Sealed};
-pub use request::{Progress, Request, Step, Verity};
+pub use request::{Progress, Request, Step, VerityTiming};
 pub use seal::seal;

@@ -3,15 +3,15 @@
 use std::num::NonZeroUsize;
 
 use crate::continuity::allowed::Allowed;
-use crate::continuity::changes::Change;
-use crate::continuity::running::Running;
+use crate::continuity::changes::TrustChange;
+use crate::continuity::running::RunningSystem;
 
 /// How a deployment is to be sealed.
 pub struct Request<'a> {
     /// A note from elsewhere than the commit's detached metadata.
     pub note: Option<Vec<u8>>,
     /// Whether fs-verity is switched on now.
-    pub verity: Verity,
+    pub verity: VerityTiming,
     /// Whether each object's content is compared with its checksum first.
     pub fsck: bool,
     /// Threads that read and hash.
@@ -19,7 +19,7 @@ pub struct Request<'a> {
     /// Threads that wait for the disk while fs-verity is switched on.
     pub queue_depth: NonZeroUsize,
     /// What runs, whose trust has to say yes, too.
-    pub running: &'a Running,
+    pub running: &'a RunningSystem,
     /// What an administrator lets through all the same.
     pub allowed: &'a Allowed,
     /// Who hears of the progress.
@@ -28,7 +28,7 @@ pub struct Request<'a> {
 
 /// Whether fs-verity is switched on now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verity {
+pub enum VerityTiming {
     /// Now.
     Now,
     /// Later, on the device: this kernel or file system has none.
@@ -46,7 +46,7 @@ pub trait Progress: Sync {
     /// The step is over.
     fn end(&self);
     /// What the deployment's policy changes against the one that runs, before anything is done.
-    fn changes(&self, changes: Vec<Change>);
+    fn changes(&self, changes: Vec<TrustChange>);
     /// Something went wrong that is in nobody's way, one sentence.
     fn warn(&self, sentence: &str);
 }

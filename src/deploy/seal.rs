@@ -25,7 +25,7 @@ use super::approved::{Approval, Approved, EvidenceSources, proofs};
 use super::directory::{self, Placed};
 use super::image::{self, PlacedImage};
 use super::outcome::{Outcome, Sealed};
-use super::request::{Progress, Request, Step, Verity};
+use super::request::{Progress, Request, Step, VerityTiming};
 use super::verity::object::{self, Object};
 use super::verity::{ObjectError, Pass, SealedObjects, keep_sealed, seal_objects};
 use super::{filesystem, preflight};
@@ -79,7 +79,7 @@ struct Run<'a> {
 }
 
 /// The deployment's commit in its repository.
-struct Subject {
+struct Opened {
     /// Locked against a prune.
     source: Source,
     commit: Commit,
@@ -132,15 +132,15 @@ impl Run<'_> {
         self.check(policy).map(drop)
     }
 
-    fn open(&self) -> Result<Subject> {
+    fn open(&self) -> Result<Opened> {
         let repository = self.sysroot().repository();
         let source = Source::open(&repository)?;
         let commit = source.commit(&self.deployment.commit)?;
-        Ok(Subject { source, commit, objects: open_directory(&repository.join("objects"))? })
+        Ok(Opened { source, commit, objects: open_directory(&repository.join("objects"))? })
     }
 
     /// What was signed for the commit, and what both the policy and the running system's trust accept of it.
-    fn approve(&self, subject: &Subject, policy: &SealedPolicy) -> Result<Approved> {
+    fn approve(&self, subject: &Opened, policy: &SealedPolicy) -> Result<Approved> {
         let sources = EvidenceSources {
             source: &subject.source,
             commit: &subject.commit,
@@ -160,8 +160,8 @@ impl Run<'_> {
     }
 
     /// The objects of the image that is in its place already, or else those of the commit.
-    fn list<'s>(&self, subject: &Subject, approved: &'s Approved) -> Result<Listing<'s>> {
-        if self.request.verity == Verity::Deferred {
+    fn list<'s>(&self, subject: &Opened, approved: &'s Approved) -> Result<Listing<'s>> {
+        if self.request.verity == VerityTiming::Deferred {
             return Ok(Listing::Deferred);
         }
         filesystem::require_verity(open_directory(&self.sysroot().repository().join("tmp"))?, "../config")?;
@@ -174,7 +174,7 @@ impl Run<'_> {
     /// Sees to it that each listed object has fs-verity. Where there is no image yet, this comes first, so that it is made of
     /// digests that the kernel measures: content is read once, by the kernel, and what earlier conversions learned of objects
     /// would spare next to nothing. Where there is one, an idle second run opens and measures, and writes nothing.
-    fn enforce(&self, subject: &Subject, listing: &Listing<'_>) -> Result<Option<SealedObjects>> {
+    fn enforce(&self, subject: &Opened, listing: &Listing<'_>) -> Result<Option<SealedObjects>> {
         let directory = &subject.objects;
         match listing {
             Listing::Image { bytes, .. } => {
@@ -193,7 +193,7 @@ impl Run<'_> {
     /// Sees to it that an image that was signed is in its place.
     fn ensure<'s>(
         &self,
-        subject: &Subject,
+        subject: &Opened,
         listing: &Listing<'s>,
         approved: &'s Approved,
     ) -> Result<PlacedImage<'s>> {
@@ -210,7 +210,7 @@ impl Run<'_> {
     }
 
     /// Reads the commit, and sees to it that the objects are those that its tree names.
-    fn load(&self, subject: &Subject) -> Result<Tree> {
+    fn load(&self, subject: &Opened) -> Result<Tree> {
         self.request.progress.begin(Step::Convert, 0);
         let mut progress = Converted(self.request.progress);
         let load = Load {
@@ -223,7 +223,7 @@ impl Run<'_> {
         self.request.progress.end();
         let loaded = loaded?;
         // An object that somebody has put there since; the kernel has measured all others.
-        if self.request.verity == Verity::Now && loaded.work.hashed > 0 {
+        if self.request.verity == VerityTiming::Now && loaded.work.hashed > 0 {
             let list = object::of_tree(&loaded.tree);
             self.pass(Step::Measure, &list, |list, pass| keep_sealed(&subject.objects, list, pass))?;
         }
@@ -246,7 +246,7 @@ impl Run<'_> {
 
     /// The initramfs's own check. It can't be asked where fs-verity is deferred.
     fn check(&self, policy: &SealedPolicy) -> Result<Option<Claim>> {
-        if self.request.verity == Verity::Deferred {
+        if self.request.verity == VerityTiming::Deferred {
             return Ok(None);
         }
         let target =
@@ -257,8 +257,8 @@ impl Run<'_> {
     /// Marks a deployment whose fs-verity is deferred, and takes the mark from one that is done.
     fn mark(&self) -> Result<()> {
         let text = match self.request.verity {
-            Verity::Deferred => Some(DEFERRED_TEXT),
-            Verity::Now => None,
+            VerityTiming::Deferred => Some(DEFERRED_TEXT),
+            VerityTiming::Now => None,
         };
         if text.is_none() && !directory::is_deferred(&self.deployment.directory) {
             return directory::finish_killed_run(self.lock, self.deployment);
@@ -271,12 +271,12 @@ impl Run<'_> {
     }
 
     /// The names of the commit's file objects. Those who list them wait for the disk more than they compute.
-    fn names(&self, subject: &Subject) -> Result<Vec<Checksum>> {
+    fn names(&self, subject: &Opened) -> Result<Vec<Checksum>> {
         subject.source.list(&subject.commit, self.request.queue_depth)
     }
 
     #[context("comparing objects with their checksums")]
-    fn fsck(&self, subject: &Subject) -> Result<()> {
+    fn fsck(&self, subject: &Opened) -> Result<()> {
         let names = self.names(subject)?;
         self.request.progress.begin(Step::Fsck, names.len());
         let object = || self.request.progress.object();
@@ -317,7 +317,7 @@ impl Run<'_> {
 /// What conversion says about its objects, said by the deploy step.
 struct Converted<'a>(&'a dyn Progress);
 
-impl repo::Progress for Converted<'_> {
+impl repo::LoadProgress for Converted<'_> {
     fn objects(&mut self, done: u64, known: u64) {
         self.0.objects(done, known);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::content::{Content, Format};
 use super::extent::PartitionName;
-use super::gpt::Damage;
+use super::gpt::GptDamage;
 use super::mbr::MbrPartition;
 
 /// A no, before anything was written.
@@ -21,7 +21,7 @@ pub enum Unsuitable {
     /// A disk with partitions in the old way only.
     Mbr(Vec<MbrPartition>),
     /// Its partition table isn't to be trusted.
-    Table(Damage),
+    Table(GptDamage),
     /// No partition has the number or label that was asked for. Those that are there.
     NoSuchPartition(String, Vec<PartitionName>),
     /// Several partitions have the label that was asked for.

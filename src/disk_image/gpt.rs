@@ -40,7 +40,7 @@ impl Partition {
 
 /// What is wrong with a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Damage {
+pub enum GptDamage {
     /// A checksum is wrong, of the header or of the entries.
     Checksum(&'static str),
     /// A number in the header that can't be: its field and its value.
@@ -56,15 +56,15 @@ pub enum Damage {
 }
 
 /// What one place says: nothing if no table begins there.
-type Found = Option<Result<Table, Damage>>;
+type FoundTable = Option<Result<Table, GptDamage>>;
 
 /// The table at the beginning of a disk, of 512 or 4096 bytes a sector.
-pub(super) fn primary(image: &File, disk: u64) -> io::Result<Found> {
+pub(super) fn primary(image: &File, disk: u64) -> io::Result<FoundTable> {
     first_good(SECTORS.map(|sector| (sector, 1)), image, disk)
 }
 
 /// The copy at its end.
-pub(super) fn backup(image: &File, disk: u64) -> io::Result<Found> {
+pub(super) fn backup(image: &File, disk: u64) -> io::Result<FoundTable> {
     let last = |sector: u64| (sector, (disk / sector).saturating_sub(1));
     let found = first_good(SECTORS.map(last), image, disk)?;
     Ok(found.map(|table| table.map(|table| Table { from_backup: true, ..table })))
@@ -73,7 +73,7 @@ pub(super) fn backup(image: &File, disk: u64) -> io::Result<Found> {
 const SECTORS: [u64; 2] = [512, 4096];
 
 /// Of several places (bytes a sector, number of the sector), the first good table; else the first bad one.
-fn first_good(places: [(u64, u64); 2], image: &File, disk: u64) -> io::Result<Found> {
+fn first_good(places: [(u64, u64); 2], image: &File, disk: u64) -> io::Result<FoundTable> {
     let mut bad = None;
     for (sector, lba) in places {
         match at(image, disk, sector, lba)? {
@@ -85,7 +85,7 @@ fn first_good(places: [(u64, u64); 2], image: &File, disk: u64) -> io::Result<Fo
     Ok(bad)
 }
 
-fn at(image: &File, disk: u64, sector: u64, lba: u64) -> io::Result<Found> {
+fn at(image: &File, disk: u64, sector: u64, lba: u64) -> io::Result<FoundTable> {
     let (mut bytes, offset) = ([0; HEADER_LEN], lba * sector);
     if lba == 0 || disk < offset + sector {
         return Ok(None);
@@ -99,7 +99,7 @@ fn at(image: &File, disk: u64, sector: u64, lba: u64) -> io::Result<Found> {
         Err(damage) => return Ok(Some(Err(damage))),
     };
     let Some(entries) = read_entries(image, disk, sector, &header)? else {
-        return Ok(Some(Err(Damage::Entries)));
+        return Ok(Some(Err(GptDamage::Entries)));
     };
     Ok(Some(table(&entries, disk, sector, &header)))
 }
@@ -107,7 +107,7 @@ fn at(image: &File, disk: u64, sector: u64, lba: u64) -> io::Result<Found> {
 /// `EFI_PARTITION_TABLE_HEADER`.
 #[derive(Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Header {
+struct GptHeader {
     signature: [u8; 8],
     revision: U32,
     header_size: U32,
@@ -127,12 +127,12 @@ struct Header {
     size_of_partition_entry: U32,
     partition_entry_array_crc32: U32,
 }
-const _: () = assert!(size_of::<Header>() == HEADER_LEN);
+const _: () = assert!(size_of::<GptHeader>() == HEADER_LEN);
 
 /// `EFI_PARTITION_ENTRY`.
 #[derive(Debug, FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Entry {
+struct GptEntry {
     partition_type_guid: [u8; 16],
     unique_partition_guid: [u8; 16],
 
@@ -142,7 +142,7 @@ struct Entry {
     attributes: U64,
     partition_name: [[u8; 2]; 36],
 }
-const _: () = assert!(size_of::<Entry>() == 128);
+const _: () = assert!(size_of::<GptEntry>() == 128);
 
 const SIGNATURE: &[u8] = b"EFI PART";
 /// A larger header is possible, and nobody has one.
@@ -152,32 +152,32 @@ const HEADER_CRC: std::ops::Range<usize> = 16..20;
 /// The most bytes of entries: 1024 of the usual size. Linux uses 256, and sgdisk makes 128.
 const ENTRIES_MAX: u64 = 128 << 10;
 
-fn checked_header(mut bytes: [u8; HEADER_LEN], sector: u64, lba: u64) -> Result<Header, Damage> {
-    let header: Header = zerocopy::transmute!(bytes);
+fn checked_header(mut bytes: [u8; HEADER_LEN], sector: u64, lba: u64) -> Result<GptHeader, GptDamage> {
+    let header: GptHeader = zerocopy::transmute!(bytes);
     let size = u64::from(header.header_size.get());
     if size != HEADER_LEN as u64 {
-        return Err(Damage::Field("HeaderSize", size));
+        return Err(GptDamage::Field("HeaderSize", size));
     }
     bytes[HEADER_CRC].fill(0);
     if crc32fast::hash(&bytes) != header.header_crc32.get() {
-        return Err(Damage::Checksum("header"));
+        return Err(GptDamage::Checksum("header"));
     }
     if header.my_lba.get() != lba {
-        return Err(Damage::Field("MyLBA", header.my_lba.get()));
+        return Err(GptDamage::Field("MyLBA", header.my_lba.get()));
     }
     let entry = u64::from(header.size_of_partition_entry.get());
     if !entry.is_power_of_two() || entry < 128 || entry > sector {
-        return Err(Damage::Field("SizeOfPartitionEntry", entry));
+        return Err(GptDamage::Field("SizeOfPartitionEntry", entry));
     }
     let count = u64::from(header.number_of_partition_entries.get());
     if count * entry > ENTRIES_MAX {
-        return Err(Damage::Field("NumberOfPartitionEntries", count));
+        return Err(GptDamage::Field("NumberOfPartitionEntries", count));
     }
     Ok(header)
 }
 
 /// The bytes of the entries; nothing if the file doesn't have them.
-fn read_entries(image: &File, disk: u64, sector: u64, header: &Header) -> io::Result<Option<Vec<u8>>> {
+fn read_entries(image: &File, disk: u64, sector: u64, header: &GptHeader) -> io::Result<Option<Vec<u8>>> {
     let len =
         u64::from(header.number_of_partition_entries.get()) * u64::from(header.size_of_partition_entry.get());
     let Some(offset) = header.partition_entry_lba.get().checked_mul(sector) else { return Ok(None) };
@@ -189,14 +189,14 @@ fn read_entries(image: &File, disk: u64, sector: u64, header: &Header) -> io::Re
     Ok(Some(entries))
 }
 
-fn table(bytes: &[u8], disk: u64, sector: u64, header: &Header) -> Result<Table, Damage> {
+fn table(bytes: &[u8], disk: u64, sector: u64, header: &GptHeader) -> Result<Table, GptDamage> {
     if crc32fast::hash(bytes) != header.partition_entry_array_crc32.get() {
-        return Err(Damage::Checksum("entries"));
+        return Err(GptDamage::Checksum("entries"));
     }
     let size = usize::try_from(header.size_of_partition_entry.get()).unwrap_or(usize::MAX);
     let mut partitions = Vec::new();
     for (bytes, number) in bytes.chunks_exact(size).zip(1..) {
-        let Ok((entry, _)) = Entry::read_from_prefix(bytes) else { continue };
+        let Ok((entry, _)) = GptEntry::read_from_prefix(bytes) else { continue };
         if entry.partition_type_guid != [0; 16] {
             partitions.push(partition(&entry, number, disk, (sector, header))?);
         }
@@ -206,23 +206,23 @@ fn table(bytes: &[u8], disk: u64, sector: u64, header: &Header) -> Result<Table,
 }
 
 fn partition(
-    entry: &Entry,
+    entry: &GptEntry,
     number: usize,
     disk: u64,
-    (sector, header): (u64, &Header),
-) -> Result<Partition, Damage> {
+    (sector, header): (u64, &GptHeader),
+) -> Result<Partition, GptDamage> {
     let name = PartitionName { number, label: label(&entry.partition_name) };
     let (first, last) = (entry.starting_lba.get(), entry.ending_lba.get());
     let usable = header.first_usable_lba.get().max(2)..=header.last_usable_lba.get();
     if first > last || !usable.contains(&first) || !usable.contains(&last) {
-        return Err(Damage::Range(name));
+        return Err(GptDamage::Range(name));
     }
     match last.checked_add(1).and_then(|end| end.checked_mul(sector)) {
         Some(end) if end <= disk => {
             let offset = first * sector;
             Ok(Partition { number, label: name.label, extent: Extent { offset, len: end - offset } })
         }
-        _ => Err(Damage::BeyondTheEnd(name)),
+        _ => Err(GptDamage::BeyondTheEnd(name)),
     }
 }
 
@@ -232,10 +232,10 @@ fn label(units: &[[u8; 2]; 36]) -> String {
     char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }
 
-fn refuse_overlaps(partitions: &[Partition]) -> Result<(), Damage> {
+fn refuse_overlaps(partitions: &[Partition]) -> Result<(), GptDamage> {
     let by_place: BTreeMap<u64, &Partition> =
         partitions.iter().map(|partition| (partition.extent.offset, partition)).collect();
-    let overlap = |a: &Partition, b: &Partition| Err(Damage::Overlap(a.name(), b.name()));
+    let overlap = |a: &Partition, b: &Partition| Err(GptDamage::Overlap(a.name(), b.name()));
     // Those that begin at the same byte are one in the map.
     if let Some(hidden) = partitions.iter().find(|one| *by_place[&one.extent.offset] != **one) {
         return overlap(hidden, by_place[&hidden.extent.offset]);
@@ -248,7 +248,7 @@ fn refuse_overlaps(partitions: &[Partition]) -> Result<(), Damage> {
     Ok(())
 }
 
-impl fmt::Display for Damage {
+impl fmt::Display for GptDamage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Checksum(part) => write!(f, "the checksum of its {part} is wrong"),

@@ -20,7 +20,7 @@ mod tests;
 pub use content::Format;
 pub use error::{Seen, Unsuitable};
 pub use extent::{Extent, PartitionName};
-pub use gpt::Damage;
+pub use gpt::GptDamage;
 pub use mbr::MbrPartition;
 
 use content::Content;

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use anyhow::anyhow;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_oneof, proptest};
 
-use super::{Choice, Damage, Extent, Located, PartitionName, Unsuitable, locate};
+use super::{Choice, Extent, GptDamage, Located, PartitionName, Unsuitable, locate};
 
 const SECTORS: u64 = 400;
 
@@ -166,7 +166,7 @@ fn a_table_that_lies_at_the_end_only_is_read_and_said_to_be_a_copy() {
         disk.write(2, &[9; 16]);
         assert!(disk.find().unwrap().from_backup);
         disk.write(SECTORS - 33, &[9; 16]);
-        assert_eq!(disk.refusal(), Unsuitable::Table(Damage::Checksum("entries")));
+        assert_eq!(disk.refusal(), Unsuitable::Table(GptDamage::Checksum("entries")));
     }
 }
 
@@ -190,17 +190,20 @@ fn headers_that_ask_for_what_can_not_be_are_refused() {
         let Unsuitable::Table(damage) = disk.refusal() else { panic!("at {at}") };
         damage
     };
-    assert_eq!(damaged(12, &[255; 4]), Damage::Field("HeaderSize", 0xffff_ffff));
-    assert_eq!(damaged(24, &[7; 8]), Damage::Field("MyLBA", 0x0707_0707_0707_0707));
-    assert_eq!(damaged(72, &[255; 8]), Damage::Entries);
-    assert_eq!(damaged(72, &SECTORS.to_le_bytes()), Damage::Entries);
-    assert_eq!(damaged(80, &[255; 4]), Damage::Field("NumberOfPartitionEntries", 0xffff_ffff));
+    assert_eq!(damaged(12, &[255; 4]), GptDamage::Field("HeaderSize", 0xffff_ffff));
+    assert_eq!(damaged(24, &[7; 8]), GptDamage::Field("MyLBA", 0x0707_0707_0707_0707));
+    assert_eq!(damaged(72, &[255; 8]), GptDamage::Entries);
+    assert_eq!(damaged(72, &SECTORS.to_le_bytes()), GptDamage::Entries);
+    assert_eq!(damaged(80, &[255; 4]), GptDamage::Field("NumberOfPartitionEntries", 0xffff_ffff));
     for size in [0, 64, 127, 129, 192, 1024, u32::MAX] {
-        assert_eq!(damaged(84, &size.to_le_bytes()), Damage::Field("SizeOfPartitionEntry", u64::from(size)));
+        assert_eq!(
+            damaged(84, &size.to_le_bytes()),
+            GptDamage::Field("SizeOfPartitionEntry", u64::from(size))
+        );
     }
-    assert_eq!(damaged(88, &[0; 4]), Damage::Checksum("entries"));
-    assert_eq!(damaged(40, &[255; 8]), Damage::Range(name(1, "esp")));
-    assert_eq!(damaged(48, &[0; 8]), Damage::Range(name(1, "esp")));
+    assert_eq!(damaged(88, &[0; 4]), GptDamage::Checksum("entries"));
+    assert_eq!(damaged(40, &[255; 8]), GptDamage::Range(name(1, "esp")));
+    assert_eq!(damaged(48, &[0; 8]), GptDamage::Range(name(1, "esp")));
 }
 
 #[test]
@@ -210,16 +213,16 @@ fn partitions_that_can_not_be_are_refused() {
         damage
     };
     let (a, b) = (name(1, "a"), name(2, "b"));
-    assert_eq!(damage(&[(80, 99, "a"), (99, 120, "b")]), Damage::Overlap(a.clone(), b.clone()));
-    assert_eq!(damage(&[(80, 120, "a"), (90, 95, "b")]), Damage::Overlap(a.clone(), b.clone()));
-    assert_eq!(damage(&[(80, 99, "a"), (80, 99, "b")]), Damage::Overlap(a.clone(), b));
+    assert_eq!(damage(&[(80, 99, "a"), (99, 120, "b")]), GptDamage::Overlap(a.clone(), b.clone()));
+    assert_eq!(damage(&[(80, 120, "a"), (90, 95, "b")]), GptDamage::Overlap(a.clone(), b.clone()));
+    assert_eq!(damage(&[(80, 99, "a"), (80, 99, "b")]), GptDamage::Overlap(a.clone(), b));
     for (first, last) in [(99, 80), (0, 99), (2, 99), (80, SECTORS), (80, u64::MAX), (u64::MAX, u64::MAX)] {
-        assert_eq!(damage(&[(first, last, "a")]), Damage::Range(a.clone()), "{first} to {last}");
+        assert_eq!(damage(&[(first, last, "a")]), GptDamage::Range(a.clone()), "{first} to {last}");
     }
     // A table that is at one with itself, and a file that was cut off.
     let mut disk = Disk::new(512, &PARTS).ext4(80);
     disk.bytes.truncate(299 * 512);
-    assert_eq!(disk.refusal(), Unsuitable::Table(Damage::BeyondTheEnd(name(2, "root"))));
+    assert_eq!(disk.refusal(), Unsuitable::Table(GptDamage::BeyondTheEnd(name(2, "root"))));
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub(super) fn hex(digit: u8) -> Result<u8, BadEscape> {
 
 /// What a field would be mistaken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum Mistaken {
     /// Nothing: a path.
     Path,
     /// An unset field, if it is a lone `-`.
@@ -52,12 +52,12 @@ pub(super) enum Field {
 }
 
 /// Writes the bytes of a field: printable ASCII as it is, the rest escaped.
-pub(super) fn escape(bytes: &[u8], field: Field, out: &mut impl Write) -> io::Result<()> {
-    if field == Field::Optional && bytes == b"-" {
+pub(super) fn escape(bytes: &[u8], field: Mistaken, out: &mut impl Write) -> io::Result<()> {
+    if field == Mistaken::Optional && bytes == b"-" {
         return out.write_all(b"\\x2d");
     }
     let plain = |byte: &u8| {
-        matches!(byte, b'!'..=b'~') && *byte != b'\\' && !(field == Field::Xattr && *byte == b'=')
+        matches!(byte, b'!'..=b'~') && *byte != b'\\' && !(field == Mistaken::Xattr && *byte == b'=')
     };
     let mut rest = bytes;
     while let Some(special) = rest.iter().position(|byte| !plain(byte)) {

@@ -23,7 +23,7 @@ struct Link {
 }
 
 /// What a target path leads to.
-enum Found {
+enum LinkEnd {
     Node(NodeId),
     Link(usize),
 }
@@ -67,8 +67,8 @@ impl Links {
                 }
                 chain.push(at);
                 match self.lookup(tree, &names, at)? {
-                    Found::Node(node) => break node,
-                    Found::Link(next) => at = next,
+                    LinkEnd::Node(node) => break node,
+                    LinkEnd::Link(next) => at = next,
                 }
             };
             chain.drain(..).for_each(|link| resolved[link] = Some(node));
@@ -82,25 +82,25 @@ impl Links {
         tree: &Tree,
         names: &HashMap<(NodeId, &[u8]), usize>,
         index: usize,
-    ) -> Result<Found, DumpError> {
+    ) -> Result<LinkEnd, DumpError> {
         let link = &self.links[index];
         let target = self.target(index);
         let missing = || {
             let target = String::from_utf8_lossy(target).into_owned();
             link.error(Field::Payload, DumpErrorKind::TargetMissing(target))
         };
-        let mut at = Found::Node(Tree::ROOT);
+        let mut at = LinkEnd::Node(Tree::ROOT);
         for component in target.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
-            let Found::Node(node) = at else { return Err(missing()) };
+            let LinkEnd::Node(node) = at else { return Err(missing()) };
             let Content::Directory(directory) = tree[node].content else { return Err(missing()) };
             at = match (tree.lookup(directory, component), names.get(&(node, component))) {
-                (Some(entry), _) => Found::Node(entry.node),
-                (None, Some(link)) => Found::Link(*link),
+                (Some(entry), _) => LinkEnd::Node(entry.node),
+                (None, Some(link)) => LinkEnd::Link(*link),
                 (None, None) => return Err(missing()),
             };
         }
         match at {
-            Found::Node(node) if matches!(tree[node].content, Content::Directory(_)) => {
+            LinkEnd::Node(node) if matches!(tree[node].content, Content::Directory(_)) => {
                 Err(link.error(Field::Payload, DumpErrorKind::DirectoryLink))
             }
             found => Ok(found),

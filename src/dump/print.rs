@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::escape::{Field, escape};
+use super::escape::{Mistaken, escape};
 use crate::erofs::Sharing;
 use crate::tree::{Content, Entry, NodeId, Paths, Role, Tree};
 
@@ -48,7 +48,7 @@ impl<W: Write> Printer<'_, W> {
             };
             self.path.truncate(*path_len);
             self.path.push(b'/');
-            escape(&self.tree[entry.name], Field::Path, &mut self.path)?;
+            escape(&self.tree[entry.name], Mistaken::Path, &mut self.path)?;
             if is_link(entry) {
                 let paths = self.paths.as_ref();
                 let target = paths.and_then(|paths| paths.path(self.tree, entry.node));
@@ -96,9 +96,9 @@ impl<W: Write> Printer<'_, W> {
         }
         for id in self.sharing.stored_order(tree, node) {
             out.write_all(b" ")?;
-            escape(&tree[tree[id].name], Field::Xattr, out)?;
+            escape(&tree[tree[id].name], Mistaken::Xattr, out)?;
             out.write_all(b"=")?;
-            escape(&tree[tree[id].value], Field::Xattr, out)?;
+            escape(&tree[tree[id].value], Mistaken::Xattr, out)?;
         }
         out.write_all(b"\n")
     }
@@ -106,7 +106,7 @@ impl<W: Write> Printer<'_, W> {
 
 fn optional(field: Option<&[u8]>, out: &mut impl Write) -> io::Result<()> {
     match field {
-        Some(field) => escape(field, Field::Optional, out),
+        Some(field) => escape(field, Mistaken::Optional, out),
         None => out.write_all(b"-"),
     }
 }

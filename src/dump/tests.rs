@@ -1,7 +1,7 @@
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq};
 use proptest::proptest;
 
-use super::escape::{Field, escape, unescape};
+use super::escape::{Mistaken, escape, unescape};
 use super::{DumpError, parse, print};
 use crate::tree::{Content, Tree};
 
@@ -223,7 +223,7 @@ proptest! {
 
     #[test]
     fn escape_and_unescape_are_inverse(bytes in any::<Vec<u8>>()) {
-        for field in [Field::Path, Field::Optional, Field::Xattr] {
+        for field in [Mistaken::Path, Mistaken::Optional, Mistaken::Xattr] {
             let mut escaped = Vec::new();
             escape(&bytes, field, &mut escaped).unwrap();
             let mut buffer = Vec::new();

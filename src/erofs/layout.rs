@@ -39,7 +39,7 @@ const INODES_START: u64 = (EROFS_SUPER_OFFSET + size_of::<SuperBlock>()) as u64;
 pub struct Plan {
     pub(super) version: u32,
     pub(super) min_mtime: Mtime,
-    pub(super) inodes: Vec<Inode>,
+    pub(super) inodes: Vec<InodePlace>,
     /// Position of each node's inode.
     places: Vec<u32>,
     /// Position of each root whiteout's inode.
@@ -55,7 +55,7 @@ pub struct Plan {
 
 /// The place of one inode.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Inode {
+pub(super) struct InodePlace {
     pub(super) node: NodeId,
     pub(super) set: SetId,
     pub(super) nid: u32,
@@ -66,9 +66,9 @@ pub(super) struct Inode {
     pub(super) source: Source,
     pub(super) extended: bool,
 }
-const _: () = assert!(size_of::<Inode>() == 24);
+const _: () = assert!(size_of::<InodePlace>() == 24);
 
-impl Inode {
+impl InodePlace {
     pub(super) fn content(&self, tree: &Tree) -> Content {
         match self.source {
             Source::Node => tree[self.node].content,
@@ -162,14 +162,14 @@ impl Plan {
     }
 
     /// These inodes, each with its place.
-    pub(super) fn numbered(&self, range: Range<usize>) -> impl Iterator<Item = (u32, &Inode)> {
+    pub(super) fn numbered(&self, range: Range<usize>) -> impl Iterator<Item = (u32, &InodePlace)> {
         let first =
             u32::try_from(range.start).expect("invariant: a plan has no more inodes than 32 bits number");
         (first..).zip(&self.inodes[range])
     }
 
     /// The inode of what a name in the directory at `place` names.
-    pub(super) fn target(&self, place: u32, directory: &Directory, target: Target) -> &Inode {
+    pub(super) fn target(&self, place: u32, directory: &Directory, target: Target) -> &InodePlace {
         let place = match target {
             Target::Itself => place,
             Target::Parent => directory.parent,
@@ -195,7 +195,7 @@ impl Plan {
         } else {
             place_inode(start, head, extent)
         };
-        self.inodes.push(Inode {
+        self.inodes.push(InodePlace {
             node,
             set,
             nid: narrow(start / SLOT_SIZE)?,

@@ -22,8 +22,8 @@ pub use emit::emit;
 pub use error::{PlanError, PlanErrorKind};
 pub use layout::{Plan, Versions, plan};
 pub use reader::{
-    Backing, Bytes, Found, FoundContent, Lookup, LookupError, NamedValue, ReadError, ReadErrorKind, backings,
-    read, version,
+    BackingFile, Bytes, FoundContent, FoundInode, ImageError, Lookup, LookupError, NamedValue, ReadErrorKind,
+    backings, read, version,
 };
 pub use sharing::Sharing;
 

@@ -12,8 +12,8 @@ mod inode; // one inode's record
 mod roles; // which of several names is a node's place
 mod xattrs; // one inode's xattrs
 
-pub use backings::{Backing, backings};
-pub use error::{ReadError, ReadErrorKind};
+pub use backings::{BackingFile, backings};
+pub use error::{ImageError, ReadErrorKind};
 pub use image::version;
-pub use lookup::{Bytes, Found, FoundContent, Lookup, LookupError, NamedValue};
+pub use lookup::{Bytes, FoundContent, FoundInode, Lookup, LookupError, NamedValue};
 pub use walk::read;

@@ -58,7 +58,7 @@ pub(super) const FIXED: [Pair; 7] =
 pub(super) type Rank = u32;
 
 /// A name as it is stored.
-pub(super) struct Name {
+pub(super) struct StoredName {
     /// Whole name, escaped.
     pub(super) text: Box<[u8]>,
     /// Number of its prefix.
@@ -73,7 +73,7 @@ pub(super) struct Sets<'t> {
     pub(super) tree: &'t Tree,
     version: u32,
     /// In bytewise order.
-    pub(super) names: Vec<Name>,
+    pub(super) names: Vec<StoredName>,
     /// The name of each pair, by [`PairId::index`].
     pub(super) pair_names: Vec<Rank>,
     /// Xattrs of the tree that escaping makes the same as a fixed pair.
@@ -173,7 +173,7 @@ impl<'t> Sets<'t> {
 }
 
 /// The names of all pairs in bytewise order, each once, and the rank of each pair's name.
-fn names(tree: &Tree) -> Result<(Vec<Name>, Vec<Rank>), PlanErrorKind> {
+fn names(tree: &Tree) -> Result<(Vec<StoredName>, Vec<Rank>), PlanErrorKind> {
     let fixed = FIXED.iter().map(|(name, _)| *name).map(Cow::Borrowed);
     let of_tree = tree.interned_xattrs().map(|(_, xattr)| overlay::escape(&tree[xattr.name]));
     let mut numbers: HashMap<Cow<'_, [u8]>, u32> = HashMap::new();
@@ -195,7 +195,7 @@ fn names(tree: &Tree) -> Result<(Vec<Name>, Vec<Rank>), PlanErrorKind> {
     for name in &mut pair_names {
         *name = ranks[*name as usize];
     }
-    Ok((sorted.iter().map(|(text, _)| Name::new(text)).collect(), pair_names))
+    Ok((sorted.iter().map(|(text, _)| StoredName::new(text)).collect(), pair_names))
 }
 
 /// The fixed pair that an xattr of the tree becomes, if it does.
@@ -228,7 +228,7 @@ impl SetId {
     }
 }
 
-impl Name {
+impl StoredName {
     fn new(text: &[u8]) -> Self {
         let (index, prefix) =
             XATTR_PREFIXES.into_iter().find(|(_, prefix)| text.starts_with(prefix)).unwrap_or((0, b""));

@@ -14,7 +14,7 @@ use super::format::{
     LCFS_EROFS_MAGIC, LCFS_EROFS_VERSION, SuperBlock, XattrIbodyHeader,
 };
 use super::inode::{self, Extent, Stat};
-use super::layout::{Inode, Plan};
+use super::layout::{InodePlace, Plan};
 use super::pieces::{Part, Piece};
 use super::xattrs::InodeXattrs;
 use crate::tree::{Content, DirectoryId, Tree};
@@ -108,7 +108,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The inode and its xattr area. The record comes first, but says how long the area is.
-    fn inode(&mut self, place: u32, inode: &Inode, table: u32) {
+    fn inode(&mut self, place: u32, inode: &InodePlace, table: u32) {
         let content = inode.content(self.tree);
         let extent = Extent { blocks: inode.blocks, tail: u64::from(inode.tail) };
         let layout = inode::data_layout(content, extent);
@@ -151,7 +151,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// One share of an inode's content, without the zeros behind it.
-    fn content(&mut self, place: u32, inode: &Inode, share: Share) -> io::Result<()> {
+    fn content(&mut self, place: u32, inode: &InodePlace, share: Share) -> io::Result<()> {
         let all = match inode.content(self.tree) {
             Content::Directory(id) => return self.directory(place, id, share),
             Content::External(_) => {

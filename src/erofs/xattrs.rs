@@ -10,7 +10,7 @@ use zerocopy::little_endian::{U16, U32};
 use super::error::PlanErrorKind;
 use super::format::{EROFS_XATTR_FILTER_DEFAULT, OvlMetacopy, XattrEntry, XattrIbodyHeader};
 use super::overlay::{self, ACL_NAMES, METACOPY, REDIRECT, REDIRECT_ROOT};
-use super::sets::{FIXED, Name, PairId, Rank, SetId, Sets, place};
+use super::sets::{FIXED, PairId, Rank, SetId, Sets, StoredName, place};
 use crate::tree::{BackingId, Tree, XattrId};
 
 /// Most shared ids in one inode.
@@ -40,7 +40,7 @@ const UNSHARED: SharedPlace = u32::MAX;
 
 /// The xattr part of a plan.
 pub(super) struct Xattrs {
-    names: Vec<Name>,
+    names: Vec<StoredName>,
     metacopy: Rank,
     redirect: Rank,
     pair_names: Vec<Rank>,
@@ -331,7 +331,7 @@ impl<'t> Value<'t> {
     }
 }
 
-impl Name {
+impl StoredName {
     /// Bytes of an entry with this name, padding included.
     fn entry_size(&self, value_len: usize) -> u64 {
         (size_of::<XattrEntry>() + self.suffix().len() + value_len).next_multiple_of(4) as u64
@@ -343,7 +343,7 @@ impl Name {
     reason = "a tree has no longer names and values: XATTR_NAME_MAX, \
     XATTR_VALUE_MAX; escaping makes a name 8 bytes longer and takes 8 bytes of prefix off"
 )]
-fn write_entry(name: &Name, value: Value<'_>, out: &mut Vec<u8>) {
+fn write_entry(name: &StoredName, value: Value<'_>, out: &mut Vec<u8>) {
     let suffix = name.suffix();
     let entry = XattrEntry {
         e_name_len: suffix.len() as u8,

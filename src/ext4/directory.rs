@@ -10,7 +10,7 @@ pub(super) const DIRECTORY_MAX: u64 = 64 << 20;
 
 /// A name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry {
+pub struct NamedInode {
     /// The name.
     pub name: Vec<u8>,
     /// The inode that it is of.
@@ -18,7 +18,7 @@ pub struct Entry {
 }
 
 /// The names in one block of a directory, without `.` and `..`.
-pub(super) fn entries(block: &[u8; BLOCK_LEN], directory: u32, found: &mut Vec<Entry>) -> Result<()> {
+pub(super) fn entries(block: &[u8; BLOCK_LEN], directory: u32, found: &mut Vec<NamedInode>) -> Result<()> {
     let damaged = || Error::damaged(format_args!("the directory of inode {directory} makes no sense"));
     let mut rest = &block[..];
     while !rest.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn entries(block: &[u8; BLOCK_LEN], directory: u32, found: &mut Vec<E
             if name.contains(&b'/') || name.contains(&0) {
                 return Err(damaged());
             }
-            found.push(Entry { name: name.to_vec(), inode: entry.inode.get() });
+            found.push(NamedInode { name: name.to_vec(), inode: entry.inode.get() });
         }
         rest = &rest[len..];
     }

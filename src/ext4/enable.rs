@@ -18,7 +18,7 @@ const WRITE: usize = 1 << 20;
 
 /// What will be written.
 #[derive(Debug)]
-pub struct Plan<'s, 'f> {
+pub struct EnablePlan<'s, 'f> {
     system: &'s mut FileSystem<'f>,
     spool: Spool,
     files: Vec<Planned>,
@@ -55,7 +55,7 @@ impl Planned {
     }
 }
 
-impl<'s, 'f> Plan<'s, 'f> {
+impl<'s, 'f> EnablePlan<'s, 'f> {
     /// Finds a place for everything, or says why there is none. Files that have fs-verity already are left as they are.
     pub fn new(system: &'s mut FileSystem<'f>, findings: Findings) -> Result<Self> {
         system.geometry.require_clean()?;

@@ -10,9 +10,9 @@ use super::error::{Error, Result};
 use super::extents::{Extent, read_blocks};
 use super::file_system::FileSystem;
 use super::format::{BLOCK, BLOCK_LEN};
-use super::inode::{Inode, Kind};
+use super::inode::{FileType, Inode};
 use super::metadata::{self, Spool, Stored};
-use crate::merkle::tree::Forest;
+use crate::merkle::tree::{Forest, MerkleTree};
 
 /// How much is hashed in one go: enough for all lanes, few enough to stay in the L2 cache.
 const BUFFER: usize = 256 * 1024;
@@ -23,7 +23,7 @@ const CHUNK: usize = 32;
 
 /// How files are examined.
 #[derive(Clone, Copy)]
-pub struct Pass<'a> {
+pub struct ExamineOptions<'a> {
     /// Threads that read and hash.
     pub threads: NonZeroUsize,
     /// Called from any thread with the number of bytes that were hashed.
@@ -67,7 +67,7 @@ pub struct Findings {
 }
 
 /// Reads and hashes files; each is refused that could not have fs-verity.
-pub fn examine(system: &FileSystem<'_>, inodes: &[u32], pass: Pass<'_>) -> Result<Findings> {
+pub fn examine(system: &FileSystem<'_>, inodes: &[u32], pass: ExamineOptions<'_>) -> Result<Findings> {
     let spool = Mutex::new(Spool::new());
     let found = Mutex::new(Vec::with_capacity(inodes.len()));
     let (next, closed, error) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::new(None));
@@ -145,7 +145,7 @@ impl Worker<'_> {
     fn open(&self, number: u32) -> Result<Reading> {
         let inode = self.system.inode(number)?;
         let refuse = |what, way_out| Err(Error::File { inode: number, what, way_out });
-        if inode.kind() != Kind::File {
+        if inode.kind() != FileType::File {
             return refuse("is not a regular file", "name regular files only");
         }
         if inode.size() > self.system.disk.length() {
@@ -202,12 +202,7 @@ impl Worker<'_> {
     }
 
     /// Compares what the image has with what it should have.
-    fn compare(
-        &self,
-        reading: &Reading,
-        tree: &crate::merkle::tree::Tree,
-        spool: &Mutex<Spool>,
-    ) -> Result<Examined> {
+    fn compare(&self, reading: &Reading, tree: &MerkleTree, spool: &Mutex<Spool>) -> Result<Examined> {
         let (verity, stored) = if !reading.inode.has_verity() {
             (Verity::Off, Some(lock(spool).add(tree)?))
         } else if self.is_right(reading, tree)? {
@@ -220,7 +215,7 @@ impl Worker<'_> {
     }
 
     /// Whether the kernel would find this tree: it looks for the descriptor at the end of the last extent.
-    fn is_right(&self, reading: &Reading, tree: &crate::merkle::tree::Tree) -> Result<bool> {
+    fn is_right(&self, reading: &Reading, tree: &MerkleTree) -> Result<bool> {
         let expected = metadata::bytes(tree.size, &tree.hashes, &tree.descriptor);
         let first = metadata::first_block(tree.size);
         let end = first + expected.len() as u64 / BLOCK;
@@ -241,7 +236,7 @@ fn last_block(extents: &[Extent], blocks: u64) -> Option<u64> {
     Some(extent.physical + (blocks - 1 - u64::from(extent.logical)))
 }
 
-impl std::fmt::Debug for Pass<'_> {
+impl std::fmt::Debug for ExamineOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pass").field("threads", &self.threads).finish_non_exhaustive()
     }

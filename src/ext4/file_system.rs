@@ -2,13 +2,13 @@
 
 use std::fs::File;
 
-use super::directory::{self, Entry};
+use super::directory::{self, NamedInode};
 use super::disk::Disk;
 use super::error::{Error, Result};
 use super::extents::{self, Extent};
 use super::format::{BLOCK_LEN, EXT4_ROOT_INO};
 use super::groups::Groups;
-use super::inode::{Inode, Kind};
+use super::inode::{FileType, Inode};
 use super::superblock::Geometry;
 
 /// An ext4 file system in a part of a file.
@@ -41,7 +41,7 @@ impl<'f> FileSystem<'f> {
     }
 
     /// The names in a directory, sorted.
-    pub fn entries(&self, directory: &Inode) -> Result<Vec<Entry>> {
+    pub fn entries(&self, directory: &Inode) -> Result<Vec<NamedInode>> {
         let extents = self.extents(directory)?;
         let blocks = directory::blocks_of(directory.size(), directory.number())?;
         let mut found = Vec::new();
@@ -66,7 +66,7 @@ impl<'f> FileSystem<'f> {
     pub fn lookup_from(&self, directory: u32, path: &[u8]) -> Result<Option<Inode>> {
         let mut inode = self.inode(directory)?;
         for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
-            if inode.kind() != Kind::Directory {
+            if inode.kind() != FileType::Directory {
                 return Ok(None);
             }
             let entries = self.entries(&inode)?;

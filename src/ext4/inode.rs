@@ -17,7 +17,7 @@ const CHECKSUM_LO: usize = 0x7c;
 
 /// What an inode is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileType {
     /// A regular file.
     File,
     /// A directory.
@@ -75,12 +75,12 @@ impl Inode {
     }
 
     /// What it is of.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FileType {
         match self.record.i_mode.get() & 0xf000 {
-            0x8000 => Kind::File,
-            0x4000 => Kind::Directory,
-            0xa000 => Kind::Symlink,
-            _ => Kind::Other,
+            0x8000 => FileType::File,
+            0x4000 => FileType::Directory,
+            0xa000 => FileType::Symlink,
+            _ => FileType::Other,
         }
     }
 

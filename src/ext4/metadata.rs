@@ -7,7 +7,7 @@ use tempfile::SpooledTempFile;
 
 use super::error::{Error, Result};
 use super::format::{BLOCK, BLOCK_LEN, METADATA_ALIGNMENT};
-use crate::merkle::tree::{self, Tree};
+use crate::merkle::tree::{self, MerkleTree};
 
 /// How much of trees is kept in memory; more goes to a file without a name.
 const SPOOL_MEMORY: usize = 16 << 20;
@@ -56,7 +56,7 @@ impl Spool {
     }
 
     /// Keeps a tree.
-    pub(super) fn add(&mut self, tree: &Tree) -> Result<Stored> {
+    pub(super) fn add(&mut self, tree: &MerkleTree) -> Result<Stored> {
         let stored = Stored { offset: self.len };
         let mut write = |bytes: &[u8]| self.file.write_all(bytes);
         write(&tree.descriptor).and_then(|()| write(&tree.hashes)).map_err(failed)?;

@@ -21,6 +21,6 @@ mod groups; // group descriptors
 mod metadata; // tree and descriptor behind the end of a file
 mod superblock; // what kind of file system
 
-pub use directory::Entry;
+pub use directory::NamedInode;
 pub use error::Error;
 pub use file_system::FileSystem;

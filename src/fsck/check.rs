@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use super::damage::{Damage, Report, Summary};
-use super::subject::Subject;
+use super::subject::FsckTarget;
 use crate::repo::{Fault, Source, Verify, Wanted};
 
 /// How to check.
-pub struct Check<'a> {
+pub struct CheckOptions<'a> {
     /// Threads.
     pub threads: NonZeroUsize,
     /// Whether contents are read, and compared with the names of their objects.
@@ -20,8 +20,8 @@ pub struct Check<'a> {
 }
 
 /// Checks the objects that the subjects need.
-pub fn check(source: &Source, subjects: &[Subject], how: &Check<'_>) -> Report {
-    let wanted: BTreeSet<Wanted> = subjects.iter().flat_map(Subject::wanted).collect();
+pub fn check(source: &Source, subjects: &[FsckTarget], how: &CheckOptions<'_>) -> Report {
+    let wanted: BTreeSet<Wanted> = subjects.iter().flat_map(FsckTarget::wanted).collect();
     let wanted: Vec<Wanted> = wanted.into_iter().collect();
     let progress = || (how.progress)(wanted.len());
     let verify = Verify { threads: how.threads, content: how.content, progress: &progress };
@@ -39,14 +39,14 @@ pub fn check(source: &Source, subjects: &[Subject], how: &Check<'_>) -> Report {
         }
     }
     name_paths(&mut damage, subjects);
-    let problems = |subject: &Subject| -> Vec<(String, String)> {
+    let problems = |subject: &FsckTarget| -> Vec<(String, String)> {
         subject.problems.iter().map(|problem| (subject.name.clone(), problem.clone())).collect()
     };
     Report { images: subjects.iter().flat_map(problems).collect(), damage, summary }
 }
 
 /// Replaces an object, and checks it again.
-fn repair(source: &Source, from: &Source, wanted: &Wanted, how: &Check<'_>) -> Result<(), String> {
+fn repair(source: &Source, from: &Source, wanted: &Wanted, how: &CheckOptions<'_>) -> Result<(), String> {
     source.replace_file(&wanted.object, wanted.digest, from).map_err(|error| format!("{error:#}"))?;
     let verify = Verify { threads: NonZeroUsize::MIN, content: how.content, progress: &|| () };
     match source.verify(std::slice::from_ref(wanted), &verify).pop() {
@@ -55,7 +55,7 @@ fn repair(source: &Source, from: &Source, wanted: &Wanted, how: &Check<'_>) -> R
     }
 }
 
-fn name_paths(damage: &mut [Damage], subjects: &[Subject]) {
+fn name_paths(damage: &mut [Damage], subjects: &[FsckTarget]) {
     let objects: BTreeSet<_> = damage.iter().map(|damage| damage.object).collect();
     if objects.is_empty() {
         return;
@@ -72,7 +72,7 @@ fn name_paths(damage: &mut [Damage], subjects: &[Subject]) {
     }
 }
 
-impl std::fmt::Debug for Check<'_> {
+impl std::fmt::Debug for CheckOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Check").field("content", &self.content).finish_non_exhaustive()
     }

@@ -5,6 +5,6 @@ mod subject; // what is checked: deployments with their images, commits
 
 mod check; // the check, and the repair
 
-pub use check::{Check, check};
+pub use check::{CheckOptions, check};
 pub use damage::{Damage, Report, Summary};
-pub use subject::{Subject, of_commit, of_deployment};
+pub use subject::{FsckTarget, of_commit, of_deployment};

@@ -26,7 +26,7 @@ const IMAGE_MAX: usize = 1 << 30;
 const NOTE_MAX: usize = 1 << 20;
 
 /// A deployment or a commit.
-pub struct Subject {
+pub struct FsckTarget {
     /// How it is called.
     pub name: String,
     /// What is wrong with it as a whole.
@@ -40,7 +40,7 @@ enum Needs {
     Paths(BTreeMap<Checksum, Vec<Vec<u8>>>),
 }
 
-impl Subject {
+impl FsckTarget {
     /// The objects that it needs, each once.
     pub fn wanted(&self) -> BTreeSet<Wanted> {
         match &self.needs {
@@ -90,7 +90,7 @@ fn object_of(payload: &[u8]) -> Option<Checksum> {
 }
 
 /// A deployment with an image; None if it has none, and isn't sealed.
-pub fn of_deployment(deployment: &Deployment) -> Result<Option<Subject>> {
+pub fn of_deployment(deployment: &Deployment) -> Result<Option<FsckTarget>> {
     let name = format!("deployment {}", deployment.index);
     let image = Below::new(&deployment.directory, IMAGE);
     if !image.is_named().with_context(|| format!("looking at {image}"))? {
@@ -110,7 +110,7 @@ pub fn of_deployment(deployment: &Deployment) -> Result<Option<Subject>> {
         }
         Err(error) => problems.push(format!("the image can't be read: {error:#}")),
     }
-    Ok(Some(Subject { name, problems, needs: Needs::Tree(Box::new(tree)) }))
+    Ok(Some(FsckTarget { name, problems, needs: Needs::Tree(Box::new(tree)) }))
 }
 
 /// The image, open, and its bytes.
@@ -148,7 +148,7 @@ fn against_note(path: &Below, digest: Digest) -> Option<String> {
 }
 
 /// A commit and all file objects in it. Its directories are compared with their checksums on the way.
-pub fn of_commit(source: &Source, name: &str, commit: &Commit) -> Result<Subject> {
+pub fn of_commit(source: &Source, name: &str, commit: &Commit) -> Result<FsckTarget> {
     let mut objects: BTreeMap<Checksum, Vec<Vec<u8>>> = BTreeMap::new();
     let mut problems = Vec::new();
     let mut dirmetas = BTreeSet::from([commit.dirmeta]);
@@ -177,10 +177,10 @@ pub fn of_commit(source: &Source, name: &str, commit: &Commit) -> Result<Subject
     }
     let broken = dirmetas.iter().filter_map(|dirmeta| source.directory_meta(dirmeta).err());
     problems.extend(broken.map(|error| format!("{error:#}")));
-    Ok(Subject { name: name.to_owned(), problems, needs: Needs::Paths(objects) })
+    Ok(FsckTarget { name: name.to_owned(), problems, needs: Needs::Paths(objects) })
 }
 
-impl std::fmt::Debug for Subject {
+impl std::fmt::Debug for FsckTarget {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Subject").field("name", &self.name).finish_non_exhaustive()
     }

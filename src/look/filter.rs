@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::glob;
 use super::item::{Item, Kind};
+use crate::glob;
 
 /// Wants a file if all that is given holds for it.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::item::{Body, Id, Item};
 use super::view::{Expected, View};
-use crate::erofs::{Bytes, Found, FoundContent, Lookup};
+use crate::erofs::{Bytes, FoundContent, FoundInode, Lookup};
 use crate::tree::mode;
 
 /// An image.
@@ -133,8 +133,8 @@ fn slot(directory: &Item) -> Result<usize> {
     }
 }
 
-fn item(found: Found) -> Item {
-    let Found { meta, content, xattrs, slot } = found;
+fn item(found: FoundInode) -> Item {
+    let FoundInode { meta, content, xattrs, slot } = found;
     let body = match &*content {
         FoundContent::Directory => Body::Directory,
         FoundContent::Inline(content) => Body::Inline(content.clone()),

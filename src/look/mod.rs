@@ -7,7 +7,6 @@ mod commit; // a commit of a repository
 mod image; // an image, and where the contents of its files are
 
 mod filter; // which files are wanted
-mod glob; // patterns of names
 mod path; // from a path to a file
 mod read; // contents that were checked
 mod walk; // all files below a directory
@@ -27,7 +26,7 @@ pub use filter::{Filter, FilterError};
 pub use image::ImageView;
 pub use item::{Body, Id, Item, Kind, XattrsOf};
 pub use pair::commits;
-pub use path::{Found, find};
+pub use path::{FoundFile, find};
 pub use read::copy;
 pub use sides::{Side, Traits};
 pub use view::{Expected, View};

@@ -7,8 +7,8 @@ use ostree_seal_trust::digest::Digest;
 
 use super::sides::{Side, Traits};
 use crate::merkle::FileHasher;
-use crate::repo::{Checksum, Commit, Content, DirectoryMeta, FileMeta, Listed, Source, Xattrs};
-use crate::tree::{Content as TreeContent, Metadata, Mtime, NodeId, Role, Tree, XattrsId, mode};
+use crate::repo::{Checksum, Commit, DirectoryMeta, FileMeta, Listed, ObjectContent, Source, Xattrs};
+use crate::tree::{Content, Metadata, Mtime, NodeId, Role, Tree, XattrsId, mode};
 
 /// The deepest path, in directories: the longest path that the kernel takes can't name more.
 const DEPTH_MAX: usize = 2048;
@@ -37,7 +37,7 @@ struct Pair<'s> {
 }
 
 /// A directory of one of the two trees.
-type Place = (usize, NodeId);
+type SidedNode = (usize, NodeId);
 
 impl Pair<'_> {
     /// Adds what differs in two directories that have their nodes. The depth limit bounds the recursion.
@@ -104,7 +104,7 @@ impl Pair<'_> {
 
     fn digest(&self, object: &Checksum) -> Result<Digest> {
         let content = self.source.content(object)?;
-        if let Content::Plain(file) = &content {
+        if let ObjectContent::Plain(file) = &content {
             if let Ok(digest) = verity::measure(file) {
                 return Ok(digest);
             }
@@ -114,7 +114,7 @@ impl Pair<'_> {
     }
 
     /// A name and all below it, on one side.
-    fn all(&mut self, (side, parent): Place, name: &[u8], listed: Listed, depth: usize) -> Result<()> {
+    fn all(&mut self, (side, parent): SidedNode, name: &[u8], listed: Listed, depth: usize) -> Result<()> {
         ensure!(depth < DEPTH_MAX, "a commit is nested deeper than {DEPTH_MAX} directories");
         match listed {
             Listed::File(object) => {
@@ -154,11 +154,11 @@ impl Pair<'_> {
         let tree = &mut self.trees[side];
         let content = match target {
             Some(target) => tree.add_symlink(&target)?,
-            None if size == 0 => TreeContent::Empty,
+            None if size == 0 => Content::Empty,
             None => {
                 let hex = object.to_string();
                 let payload = format!("{}/{}.file", &hex[..2], &hex[2..]);
-                TreeContent::External(tree.add_backing(payload.as_bytes(), digest)?)
+                Content::External(tree.add_backing(payload.as_bytes(), digest)?)
             }
         };
         let xattrs = add_xattrs(tree, &xattrs)?;

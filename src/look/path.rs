@@ -11,7 +11,7 @@ const SYMLINKS_MAX: usize = 40;
 
 /// A file and where it is.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundFile {
     /// Its path without symlinks, with a slash in front.
     pub path: Vec<u8>,
     /// The file.
@@ -19,7 +19,7 @@ pub struct Found {
 }
 
 /// Finds the file at a path. Symlinks on the way to it are followed; one that it is itself only with `follow`.
-pub fn find(view: &mut dyn View, path: &[u8], follow: bool) -> Result<Found> {
+pub fn find(view: &mut dyn View, path: &[u8], follow: bool) -> Result<FoundFile> {
     let mut at = vec![(Vec::new(), view.root()?)];
     let mut rest = names_of(path);
     let mut symlinks = 0;
@@ -62,7 +62,7 @@ pub fn find(view: &mut dyn View, path: &[u8], follow: bool) -> Result<Found> {
     }
     let path = path_of(&at);
     match at.pop() {
-        Some((_, item)) => Ok(Found { path, item }),
+        Some((_, item)) => Ok(FoundFile { path, item }),
         None => bail!("invariant: the root stays"),
     }
 }

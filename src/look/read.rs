@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use anyhow::{Context as _, Result, ensure};
 
 use super::item::Item;
-use super::path::Found;
+use super::path::FoundFile;
 use super::view::{Expected, View};
 use crate::merkle::Leaves;
 use crate::refused::Refused;
 use crate::shown::text_of;
 
 /// Writes the content of a regular file. Not a byte of it goes out if it isn't what it must be.
-pub fn copy(view: &dyn View, file: &Found, out: &mut dyn Write) -> Result<io::Result<()>> {
+pub fn copy(view: &dyn View, file: &FoundFile, out: &mut dyn Write) -> Result<io::Result<()>> {
     let (item, path) = (&file.item, text_of(&file.path));
     let reading = || format!("reading {path}");
     let expected = view.expected(item).with_context(reading)?;

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::dump;
 use crate::erofs;
 use crate::merkle::{self, FileHasher};
-use crate::repo::{Check, Commit, Load, ObjectCache, Progress, Source};
+use crate::repo::{Check, Commit, Load, LoadProgress, ObjectCache, Source};
 use crate::tree::{Content, Metadata, Mtime, NodeId, Role, Tree, mode};
 
 /// The most bytes of an image: a million files take a third of it.
@@ -83,7 +83,7 @@ impl Side {
         commit: &Commit,
         threads: NonZeroUsize,
         cache: &dyn ObjectCache,
-        progress: &mut dyn Progress,
+        progress: &mut dyn LoadProgress,
     ) -> Result<Self> {
         let load = Load { threads, cache, check: Check::None, progress };
         let tree = source.load(commit, load)?.tree;

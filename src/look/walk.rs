@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Result, ensure};
 
 use super::item::{Id, Item, Kind};
-use super::path::Found;
+use super::path::FoundFile;
 use super::view::View;
 use crate::shown::text_of;
 
@@ -15,7 +15,7 @@ const DEPTH_MAX: usize = 2048;
 /// Gives a file and, if it is a directory, all below it to `visit`: each directory before what is in it, names in bytewise order.
 pub fn walk(
     view: &mut dyn View,
-    from: Found,
+    from: FoundFile,
     visit: &mut dyn FnMut(&[u8], &Item) -> Result<()>,
 ) -> Result<()> {
     let mut seen = HashSet::new();

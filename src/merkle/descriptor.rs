@@ -3,13 +3,11 @@
 use ostree_seal_trust::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-use super::lanes::HASH;
-
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: usize = 256;
 
 /// The SHA-256 of its descriptor is a file's digest.
-pub(super) fn describe(size: u64, root_hash: &[u8; HASH]) -> Digest {
+pub(super) fn describe(size: u64, root_hash: &[u8]) -> Digest {
     Digest(Sha256::digest(descriptor(size, root_hash)).into())
 }
 

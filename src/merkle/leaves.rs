@@ -4,9 +4,9 @@ use std::io::{self, Read};
 
 use ostree_seal_trust::digest::Digest;
 
-use super::descriptor::describe;
 use super::hasher::{READ, read_full};
 use super::lanes::{BLOCK, HASH, hash_blocks};
+use super::tree::digest_of_leaves;
 
 /// The hashes of all blocks of a file: 32 bytes for 4096 of content.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,14 +33,7 @@ impl Leaves {
 
     /// The file's fs-verity digest.
     pub fn digest(&self) -> Digest {
-        let mut level = self.hashes.clone();
-        while level.len() > HASH {
-            level.resize(level.len().next_multiple_of(BLOCK), 0);
-            let mut above = Vec::with_capacity(level.len() / BLOCK * HASH);
-            hash_blocks(&level, &mut above);
-            level = above;
-        }
-        describe(self.size, &level.try_into().unwrap_or([0; HASH]))
+        digest_of_leaves(self.size, self.hashes.clone())
     }
 
     /// How many bytes the file has.

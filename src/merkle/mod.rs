@@ -3,8 +3,8 @@
 
 mod batch; // many small files at once
 mod hasher; // one file
-mod leaves;
-pub mod tree; // the trees themselves // the hashes of one file's blocks, to check it again
+mod leaves; // the hashes of one file's blocks, to check it again
+pub mod tree; // the trees themselves
 
 mod descriptor; // what the digest is a hash of
 mod lanes; // many blocks at once

@@ -1,8 +1,8 @@
-//! The Merkle trees of files, as a file system stores them: for one that has to have them without a kernel's help.
+//! The Merkle trees of files, from the hashes of their blocks: whole, as a file system stores them, or only the digest.
 
 use ostree_seal_trust::digest::Digest;
 
-use super::descriptor::{DESCRIPTOR, descriptor};
+use super::descriptor::{DESCRIPTOR, describe, descriptor};
 use super::lanes::{BLOCK, HASH, hash_blocks, hash_messages};
 
 /// Hashes in a block.
@@ -10,7 +10,7 @@ const FANOUT: u64 = (BLOCK / HASH) as u64;
 
 /// A file's Merkle tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tree {
+pub struct MerkleTree {
     /// Bytes of the file.
     pub size: u64,
     /// The fs-verity digest.
@@ -38,12 +38,12 @@ pub fn blocks(size: u64) -> u64 {
     levels(size).into_iter().map(|count| count.div_ceil(FANOUT)).sum()
 }
 
-/// How many bytes [`Tree::hashes`] of a file has.
+/// How many bytes [`MerkleTree::hashes`] of a file has.
 pub fn hashes_len(size: u64) -> u64 {
     levels(size).into_iter().sum::<u64>() * HASH as u64
 }
 
-/// Appends the blocks of a tree with these [`Tree::hashes`]: each level is filled up with zeros to whole blocks.
+/// Appends the blocks of a tree with these [`MerkleTree::hashes`]: each level is filled up with zeros to whole blocks.
 pub fn append_blocks(size: u64, mut hashes: &[u8], out: &mut Vec<u8>) {
     for count in levels(size) {
         let len = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(HASH).min(hashes.len());
@@ -84,7 +84,7 @@ impl Forest {
     /// # Panics
     ///
     /// Where there are other blocks than the files have.
-    pub fn finish(&mut self) -> Vec<Tree> {
+    pub fn finish(&mut self) -> Vec<MerkleTree> {
         let (leaves, sizes) = (std::mem::take(&mut self.leaves), std::mem::take(&mut self.sizes));
         let mut rest = leaves.as_slice();
         let mut files: Vec<Levels> = sizes
@@ -98,8 +98,15 @@ impl Forest {
             .collect();
         assert!(rest.is_empty(), "{} bytes of hashes belong to no file", rest.len());
         while grow(&mut files) {}
-        describe(files)
+        trees(files)
     }
+}
+
+/// The digest of the file of this size whose blocks have these hashes.
+pub(super) fn digest_of_leaves(size: u64, leaves: Vec<u8>) -> Digest {
+    let mut file = [Levels { size, levels: vec![leaves] }];
+    while grow(&mut file) {}
+    describe(size, file[0].top())
 }
 
 /// A tree in the making: the data's own level first.
@@ -136,7 +143,7 @@ fn grow(files: &mut [Levels]) -> bool {
     !blocks.is_empty()
 }
 
-fn describe(files: Vec<Levels>) -> Vec<Tree> {
+fn trees(files: Vec<Levels>) -> Vec<MerkleTree> {
     let descriptors: Vec<_> = files.iter().map(|file| descriptor(file.size, file.top())).collect();
     let mut digests = Vec::with_capacity(files.len() * HASH);
     hash_messages::<DESCRIPTOR>(descriptors.as_flattened(), &mut digests);
@@ -146,7 +153,7 @@ fn describe(files: Vec<Levels>) -> Vec<Tree> {
         digest.0.copy_from_slice(found);
         // What has one hash is the root hash, which is in the descriptor.
         let stored = file.levels.iter().rev().filter(|level| level.len() > HASH);
-        Tree { size: file.size, digest, descriptor, hashes: stored.flatten().copied().collect() }
+        MerkleTree { size: file.size, digest, descriptor, hashes: stored.flatten().copied().collect() }
     };
     described.map(tree).collect()
 }

@@ -13,8 +13,8 @@ use ostree_seal_root::find::deployment::OBJECTS;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use crate::ext4::inode::{Inode, Kind};
-use crate::ext4::{Entry, FileSystem};
+use crate::ext4::inode::{FileType, Inode};
+use crate::ext4::{FileSystem, NamedInode};
 
 /// The most bytes that are copied: several times what kernels and initramfs images of all deployments have.
 const BYTES_MAX: u64 = 2 << 30;
@@ -83,7 +83,7 @@ impl Copy<'_> {
     fn matching(&mut self, root: u32, path: &str, target: &Path, matches: fn(&[u8]) -> bool) -> Result<()> {
         let Some(inode) = self.system.lookup_from(root, path.as_bytes())? else { return Ok(()) };
         fs::create_dir_all(target.join(path))?;
-        if inode.kind() == Kind::Directory {
+        if inode.kind() == FileType::Directory {
             let entries = self.system.entries(&inode)?;
             let wanted = entries.into_iter().filter(|entry| matches(&entry.name));
             self.entries(wanted, &target.join(path))
@@ -92,7 +92,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn entries(&mut self, entries: impl IntoIterator<Item = Entry>, to: &Path) -> Result<()> {
+    fn entries(&mut self, entries: impl IntoIterator<Item = NamedInode>, to: &Path) -> Result<()> {
         for entry in entries {
             let inode = self.system.inode(entry.inode)?;
             self.node(&inode, &to.join(std::ffi::OsStr::from_bytes(&entry.name)))?;
@@ -105,22 +105,22 @@ impl Copy<'_> {
         self.names =
             self.names.checked_sub(1).with_context(|| format!("it has more than {NAMES_MAX} names"))?;
         match inode.kind() {
-            Kind::Directory => {
+            FileType::Directory => {
                 fs::create_dir(to)?;
                 self.entries(self.system.entries(inode)?, to)?;
             }
-            Kind::File => {
+            FileType::File => {
                 let Some(left) = self.bytes.checked_sub(inode.size()) else {
                     bail!("it has more than {BYTES_MAX} bytes");
                 };
                 self.bytes = left;
                 self.system.copy(inode, &mut File::create_new(to)?)?;
             }
-            Kind::Symlink => {
+            FileType::Symlink => {
                 symlink(std::ffi::OsStr::from_bytes(&self.system.target(inode)?), to)?;
                 self.links.push(to.to_owned());
             }
-            Kind::Other => {}
+            FileType::Other => {}
         }
         Ok(())
     }

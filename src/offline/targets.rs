@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::{Context as _, Result, bail};
-use glob::Pattern;
 use ostree_seal_root::find::deployment::{IMAGE_NAME, OBJECTS};
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::NOTE_FILE;
@@ -13,7 +12,8 @@ use ostree_seal_trust::note::{NOTE_MAX, Note};
 use crate::erofs;
 use crate::ext4::FileSystem;
 use crate::ext4::file_system::ROOT;
-use crate::ext4::inode::{Inode, Kind};
+use crate::ext4::inode::{FileType, Inode};
+use crate::glob::PathPattern;
 use crate::refused::Refused;
 
 /// The most bytes of a composefs image: several times what the largest systems have.
@@ -23,7 +23,7 @@ const DIRECTORIES_MAX: usize = 1 << 22;
 
 /// A deployment in an image.
 #[derive(Debug, Clone)]
-pub struct Deployment {
+pub struct ImageDeployment {
     /// Path below the system's root: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
     pub path: String,
     /// Its directory.
@@ -49,13 +49,13 @@ pub struct Targets {
     /// The inode of the system's root directory.
     pub root: u32,
     /// All deployments, by their paths.
-    pub deployments: Vec<Deployment>,
+    pub deployments: Vec<ImageDeployment>,
     /// The files, by their inode numbers.
     pub files: BTreeMap<u32, Target>,
 }
 
 /// Finds the files that need fs-verity, below the directory `sysroot` of the file system; and those whose path matches.
-pub fn find(system: &FileSystem<'_>, sysroot: &str, also: &[Pattern]) -> Result<Targets> {
+pub fn find(system: &FileSystem<'_>, sysroot: &str, also: &[PathPattern]) -> Result<Targets> {
     let root = directory(system, ROOT, sysroot)?
         .with_context(|| format!("there is no directory {sysroot:?} in the image"))?;
     let Some(objects) = directory(system, root.number(), OBJECTS)? else {
@@ -99,7 +99,7 @@ fn prefix(sysroot: &str) -> String {
 
 fn directory(system: &FileSystem<'_>, from: u32, path: &str) -> Result<Option<Inode>> {
     let found = system.lookup_from(from, path.as_bytes())?;
-    Ok(found.filter(|inode| inode.kind() == Kind::Directory))
+    Ok(found.filter(|inode| inode.kind() == FileType::Directory))
 }
 
 /// The directories `ostree/deploy/*/deploy/*`.
@@ -108,13 +108,13 @@ fn deployments(system: &FileSystem<'_>, root: &Inode) -> Result<Vec<(String, Ino
     let Some(stateroots) = directory(system, root.number(), "ostree/deploy")? else { return Ok(found) };
     for stateroot in system.entries(&stateroots)? {
         let Ok(name) = String::from_utf8(stateroot.name) else { continue };
-        if system.inode(stateroot.inode)?.kind() != Kind::Directory {
+        if system.inode(stateroot.inode)?.kind() != FileType::Directory {
             continue;
         }
         let Some(deploy) = directory(system, stateroot.inode, "deploy")? else { continue };
         for entry in system.entries(&deploy)? {
             let inode = system.inode(entry.inode)?;
-            if let (Kind::Directory, Ok(serial)) = (inode.kind(), String::from_utf8(entry.name)) {
+            if let (FileType::Directory, Ok(serial)) = (inode.kind(), String::from_utf8(entry.name)) {
                 found.push((format!("ostree/deploy/{name}/deploy/{serial}"), inode));
             }
         }
@@ -132,8 +132,8 @@ struct Search<'a> {
 impl Search<'_> {
     fn deployment(&mut self, path: String, directory: &Inode) -> Result<()> {
         let image = self.system.lookup_from(directory.number(), IMAGE_NAME.as_bytes())?;
-        let image = image.filter(|inode| inode.kind() == Kind::File);
-        let mut deployment = Deployment {
+        let image = image.filter(|inode| inode.kind() == FileType::File);
+        let mut deployment = ImageDeployment {
             path,
             inode: directory.number(),
             image: image.as_ref().map(Inode::number),
@@ -149,7 +149,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn image(&mut self, image: &Inode, name: &str, deployment: &mut Deployment) -> Result<()> {
+    fn image(&mut self, image: &Inode, name: &str, deployment: &mut ImageDeployment) -> Result<()> {
         self.target(image.number(), name.to_owned(), None);
         let bytes = self.system.read(image, IMAGE_MAX)?;
         let mut backings = erofs::backings(&bytes)?;
@@ -177,7 +177,7 @@ impl Search<'_> {
         let Some(note) = self.system.lookup_from(directory.number(), NOTE_FILE.as_bytes())? else {
             return Ok(());
         };
-        if note.kind() != Kind::File || note.size() > NOTE_MAX as u64 {
+        if note.kind() != FileType::File || note.size() > NOTE_MAX as u64 {
             return Ok(());
         }
         let bytes = self.system.read(&note, NOTE_MAX as u64)?;
@@ -201,22 +201,25 @@ impl Search<'_> {
     }
 
     /// Regular files whose path below the system's root matches.
-    fn also(&mut self, root: &Inode, patterns: &[Pattern]) -> Result<()> {
+    fn also(&mut self, root: &Inode, patterns: &[PathPattern]) -> Result<()> {
         let mut seen = BTreeSet::from([root.number()]);
-        let mut directories = vec![(String::new(), root.clone())];
-        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+        let mut directories = vec![(Vec::new(), root.clone())];
         let mut used = vec![false; patterns.len()];
         while let Some((path, directory)) = directories.pop() {
             for entry in self.system.entries(&directory)? {
-                let path = format!("{path}/{}", String::from_utf8_lossy(&entry.name));
+                let path = [path.as_slice(), b"/", &entry.name].concat();
                 let inode = self.system.inode(entry.inode)?;
                 match inode.kind() {
-                    Kind::Directory if seen.insert(entry.inode) => directories.push((path, inode)),
-                    Kind::File => {
+                    FileType::Directory if seen.insert(entry.inode) => directories.push((path, inode)),
+                    FileType::File => {
                         for (pattern, used) in patterns.iter().zip(&mut used) {
-                            if pattern.matches_with(&path, options) {
+                            if pattern.matches(&path) {
                                 *used = true;
-                                self.target(entry.inode, format!("{}{path}", self.prefix), None);
+                                self.target(
+                                    entry.inode,
+                                    format!("{}{}", self.prefix, String::from_utf8_lossy(&path)),
+                                    None,
+                                );
                             }
                         }
                     }
@@ -250,7 +253,7 @@ impl Objects<'_> {
         let (parent, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
         if !self.known.contains_key(parent) {
             let directory = self.system.lookup_from(self.root.number(), parent)?;
-            let entries = match directory.filter(|inode| inode.kind() == Kind::Directory) {
+            let entries = match directory.filter(|inode| inode.kind() == FileType::Directory) {
                 Some(directory) => self.system.entries(&directory)?,
                 None => Vec::new(),
             };

@@ -15,7 +15,7 @@ use ostree_seal_trust::policy::SealedPolicy;
 use rustix::fs::{Mode, OFlags};
 
 use super::skeleton;
-use super::targets::{Deployment, Targets};
+use super::targets::{ImageDeployment, Targets};
 use crate::ext4::FileSystem;
 use crate::ext4::examine::{Examined, Verity};
 use crate::initrd::bootable::{self, Candidates};
@@ -73,7 +73,7 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn deployment(&self, deployment: &Deployment) -> Judged {
+    fn deployment(&self, deployment: &ImageDeployment) -> Judged {
         let directory = self.root.join(&deployment.path);
         let in_tree;
         let (candidates, no_entry) = match self.candidates.get(&deployment.path) {
@@ -104,7 +104,7 @@ impl Judge<'_> {
     fn as_booted_by(
         &self,
         bootable: &Bootable,
-        deployment: &Deployment,
+        deployment: &ImageDeployment,
         directory: &Path,
     ) -> (Verdict, Option<Origin>) {
         match policy::of_deployment(directory, bootable) {
@@ -115,7 +115,7 @@ impl Judge<'_> {
         }
     }
 
-    fn sealed(&self, deployment: &Deployment, policy: &SealedPolicy) -> Verdict {
+    fn sealed(&self, deployment: &ImageDeployment, policy: &SealedPolicy) -> Verdict {
         match self.claim(deployment, policy) {
             Ok(claim) if self.is_enforced(deployment) => Verdict::Sealed(Box::new(claim)),
             Ok(_) => Verdict::Refused(
@@ -125,7 +125,7 @@ impl Judge<'_> {
         }
     }
 
-    fn claim(&self, deployment: &Deployment, policy: &SealedPolicy) -> Result<Claim> {
+    fn claim(&self, deployment: &ImageDeployment, policy: &SealedPolicy) -> Result<Claim> {
         let Some(image) = deployment.image.and_then(|inode| self.files.get(&inode)) else {
             return Err(Refused(format!(
                 "it has no {IMAGE_NAME}; run `ostree-seal deploy --sysroot=DIR --defer-verity` on the directory that the image \
@@ -149,7 +149,7 @@ impl Judge<'_> {
         Ok(check(image.digest, &evidence, policy).map_err(CheckError::from)?.claim().clone())
     }
 
-    fn is_enforced(&self, deployment: &Deployment) -> bool {
+    fn is_enforced(&self, deployment: &ImageDeployment) -> bool {
         deployment.image.iter().chain(&deployment.objects).all(|inode| self.has_verity(*inode))
     }
 

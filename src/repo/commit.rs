@@ -22,7 +22,7 @@ pub struct Commit {
 impl Commit {
     /// Reads a commit object.
     pub(super) fn parse(name: Checksum, bytes: &[u8]) -> Result<Self, GVariantError> {
-        let commit = commit::Commit::parse(bytes)?;
+        let commit = commit::SignedCommit::parse(bytes)?;
         let [dirtree, dirmeta] = [commit.dirtree(), commit.dirmeta()].map(Checksum);
         Ok(Self { checksum: name, dirtree, dirmeta, image_digest: commit.digest()? })
     }

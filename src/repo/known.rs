@@ -32,9 +32,9 @@ impl ObjectCache for NoCache {
 /// Which part of owners and xattrs a repository and its parents keep. An object is the same in all repositories, but what
 /// they give back of it is the same only in those with one view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct View(u32);
+pub struct KeptMetadata(u32);
 
-impl View {
+impl KeptMetadata {
     /// Everything, as the object's checksum covers it.
     pub const FULL: Self = Self(0);
     /// A bare-user-only repository loses owners and xattrs.
@@ -74,11 +74,11 @@ pub enum Check {
 }
 
 /// Hears how far a load is. Called on the thread that called [`Source::load`], a few times per thousand objects.
-pub trait Progress {
+pub trait LoadProgress {
     /// So many file objects were read, and so many are known to be in the commit so far.
     fn objects(&mut self, done: u64, known: u64);
 }
 
-impl Progress for () {
+impl LoadProgress for () {
     fn objects(&mut self, _: u64, _: u64) {}
 }

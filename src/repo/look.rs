@@ -81,7 +81,7 @@ impl Source {
 
     /// The content of a file object, from its beginning.
     #[context("opening the content of object {object}.file")]
-    pub fn content(&self, object: &Checksum) -> anyhow::Result<Content> {
+    pub fn content(&self, object: &Checksum) -> anyhow::Result<ObjectContent> {
         for store in &self.stores {
             let file = match store.open(&ObjectPath::new(object, store.mode.file_extension())) {
                 Ok(file) => file,
@@ -90,8 +90,8 @@ impl Source {
             };
             anyhow::ensure!(file.metadata()?.is_file(), "it is not a regular file");
             return Ok(match store.mode {
-                RepoMode::Archive => Content::Deflated(Box::new(archive::content(file)?)),
-                _ => Content::Plain(file),
+                RepoMode::Archive => ObjectContent::Deflated(Box::new(archive::content(file)?)),
+                _ => ObjectContent::Plain(file),
             });
         }
         Err(missing(&self.stores, &format!("{object}.file")))
@@ -122,14 +122,14 @@ impl NameCheck {
 }
 
 /// A content, to be read once.
-pub enum Content {
+pub enum ObjectContent {
     /// The object's file itself.
     Plain(File),
     /// What is decompressed from it.
     Deflated(Box<dyn Read>),
 }
 
-impl Read for Content {
+impl Read for ObjectContent {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(file) => file.read(buffer),
@@ -138,7 +138,7 @@ impl Read for Content {
     }
 }
 
-impl std::fmt::Debug for Content {
+impl std::fmt::Debug for ObjectContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content").finish_non_exhaustive()
     }

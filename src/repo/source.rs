@@ -12,7 +12,7 @@ use super::assemble::assemble;
 use super::checksum::Checksum;
 use super::commit::Commit;
 use super::file::Work;
-use super::known::{Check, ObjectCache, Progress, View};
+use super::known::{Check, KeptMetadata, LoadProgress, ObjectCache};
 use super::list::list_files;
 use super::open::Repo;
 use super::paths;
@@ -37,7 +37,7 @@ pub struct Load<'a> {
     /// Which contents are compared with their objects' names.
     pub check: Check,
     /// Who hears of the progress.
-    pub progress: &'a mut dyn Progress,
+    pub progress: &'a mut dyn LoadProgress,
 }
 
 /// A commit as a tree, and what it took.
@@ -64,8 +64,8 @@ impl Source {
     }
 
     /// Which part of owners and xattrs the repository and its parents keep.
-    pub fn view(&self) -> View {
-        self.stores.iter().fold(View::FULL, |view, store| {
+    pub fn view(&self) -> KeptMetadata {
+        self.stores.iter().fold(KeptMetadata::FULL, |view, store| {
             view.through(store.mode != RepoMode::BareUserOnly, !store.disable_xattrs)
         })
     }

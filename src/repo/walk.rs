@@ -10,7 +10,7 @@ use super::checksum::Checksum;
 use super::commit::Commit;
 use super::explore::{Chunk, DirectoryInfo, Done, FileEntry, Job, Name, Reading, Row, explore};
 use super::file::Work;
-use super::known::{Check, ObjectCache, Progress};
+use super::known::{Check, LoadProgress, ObjectCache};
 use super::object::ObjectInfo;
 use super::store::Store;
 
@@ -61,7 +61,7 @@ impl Objects {
 pub(super) struct WalkContext<'a> {
     pub(super) cache: &'a dyn ObjectCache,
     pub(super) check: Check,
-    pub(super) progress: &'a mut dyn Progress,
+    pub(super) progress: &'a mut dyn LoadProgress,
     /// Hears of the objects that the cache knows: nobody has looked whether they are there.
     pub(super) known: Sender<Vec<Checksum>>,
 }

@@ -44,7 +44,7 @@ pub struct Running {
     pub deployment: String,
     /// How the image was mounted.
     #[serde(default)]
-    pub mount: Mount,
+    pub mount: RootMount,
     /// Kernel arguments that looked like orders and were ignored.
     #[serde(default)]
     pub ignored_arguments: Vec<String>,
@@ -69,7 +69,7 @@ struct Mounted {
 
 /// How the image was mounted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mount {
+pub struct RootMount {
     /// `file`, or the loop device.
     pub image: Option<String>,
     /// How the overlay was given its layers.

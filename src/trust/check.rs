@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use crate::claim::{Claim, ClaimError};
-use crate::commit::{self, Commit, CommitError};
+use crate::commit::{self, CommitError, SignedCommit};
 use crate::digest::Digest;
 use crate::evidence::{CommitObject, Evidence, EvidenceKind, Subject};
 use crate::names::CommitId;
@@ -130,7 +130,7 @@ fn authenticate_commit(
     parent: Option<&CommitObject>,
     policy: &SealedPolicy,
 ) -> Result<Claim, Refusal> {
-    let commit = Commit::named(id, &object.bytes)?;
+    let commit = SignedCommit::named(id, &object.bytes)?;
     let signatures = read_signatures(id, object)?;
     let import =
         commit.is_container_import().map_err(|error| CommitError::Malformed { commit: id, error })?;
@@ -141,7 +141,7 @@ fn authenticate_commit(
     let (Some(id), Some(object)) = (commit.parent(), parent) else {
         return Err(CommitError::ParentMissing { commit: id, parent: commit.parent() }.into());
     };
-    let parent = Commit::named(id, &object.bytes)?;
+    let parent = SignedCommit::named(id, &object.bytes)?;
     signed_commit((id, object), &parent, &read_signatures(id, object)?, policy)
 }
 
@@ -152,7 +152,7 @@ fn read_signatures(id: CommitId, object: &CommitObject) -> Result<Vec<&[u8]>, Co
 
 fn signed_commit(
     (id, object): (CommitId, &CommitObject),
-    commit: &Commit<'_>,
+    commit: &SignedCommit<'_>,
     signatures: &[&[u8]],
     policy: &SealedPolicy,
 ) -> Result<Claim, Refusal> {
@@ -174,6 +174,6 @@ fn signed_commit(
 
 /// Whether the subject is a container import of the commit `original`.
 fn came_with(evidence: &Evidence, id: CommitId, original: CommitId) -> bool {
-    let commit = evidence.commit.as_ref().and_then(|object| Commit::named(id, &object.bytes).ok());
+    let commit = evidence.commit.as_ref().and_then(|object| SignedCommit::named(id, &object.bytes).ok());
     commit.is_some_and(|commit| commit.is_container_import() == Ok(true) && commit.parent() == Some(original))
 }

@@ -32,7 +32,7 @@ const KEY_CONTAINER: &str = "ostree.container.image-config";
 
 /// What a commit object says.
 #[derive(Debug, Clone)]
-pub struct Commit<'a> {
+pub struct SignedCommit<'a> {
     metadata: Dictionary<'a>,
     parent: Option<CommitId>,
     dirtree: [u8; 32],
@@ -84,7 +84,7 @@ pub enum CommitError {
     },
 }
 
-impl<'a> Commit<'a> {
+impl<'a> SignedCommit<'a> {
     /// Reads a commit object, `(a{sv}aya(say)sstayay)`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, GVariantError> {
         let mut members = Tuple::new(bytes);

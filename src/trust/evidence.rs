@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::commit::Commit;
+use crate::commit::SignedCommit;
 use crate::names::CommitId;
 
 /// The most bytes of a commit object, and of a commit's detached metadata.
@@ -56,7 +56,7 @@ impl CommitObject {
     /// The parent, if this is a container import. Only which file is read depends on it: the check draws its own
     /// conclusions.
     pub fn imported_parent(&self) -> Option<CommitId> {
-        let commit = Commit::parse(&self.bytes).ok()?;
+        let commit = SignedCommit::parse(&self.bytes).ok()?;
         commit.parent().filter(|_| commit.is_container_import() == Ok(true))
     }
 }

@@ -33,17 +33,22 @@ extern crate std;
 
 pub mod digest; // the fs-verity digest of a file, as a type
 pub mod names; // a product, a commit id
-mod text;
-pub mod vkey; // a public key // texts in sentences
+mod text; // texts in sentences
+pub mod vkey; // a public key
 
-pub mod commit;
+pub mod note; // a signed statement about an image
+
 pub mod gvariant; // the encoding of commits
-pub mod note; // a signed statement about an image // a commit that holds an image's digest
+
+pub mod commit; // a commit that holds an image's digest
 
 pub mod evidence; // the bytes that are to cover an image
 pub mod policy; // which keys may sign, what, and from which index on
 
-pub mod check;
+pub mod signatures; // which trusted keys signed
+
 pub mod claim; // what they signed, and for whom
+
 pub mod refusal; // why not
-pub mod signatures; // which trusted keys signed // digest + evidence + policy -> proof, or why not
+
+pub mod check; // digest + evidence + policy -> proof, or why not

@@ -6,10 +6,10 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::Command;
 
-use ostree_seal::ext4::enable::Plan;
-use ostree_seal::ext4::examine::{Findings, Pass, Verity, examine};
+use ostree_seal::ext4::enable::EnablePlan;
+use ostree_seal::ext4::examine::{ExamineOptions, Findings, Verity, examine};
 use ostree_seal::ext4::file_system::ROOT;
-use ostree_seal::ext4::inode::Kind;
+use ostree_seal::ext4::inode::FileType;
 use ostree_seal::ext4::{Error, FileSystem};
 use ostree_seal_trust::digest::Digest;
 
@@ -63,8 +63,8 @@ pub fn files(system: &FileSystem<'_>) -> BTreeMap<String, u32> {
         for entry in system.entries(&system.inode(directory).unwrap()).unwrap() {
             let path = format!("{path}/{}", String::from_utf8(entry.name).unwrap());
             match system.inode(entry.inode).unwrap().kind() {
-                Kind::Directory => directories.push((path, entry.inode)),
-                Kind::File => drop(found.insert(path, entry.inode)),
+                FileType::Directory => directories.push((path, entry.inode)),
+                FileType::File => drop(found.insert(path, entry.inode)),
                 _ => {}
             }
         }
@@ -74,7 +74,7 @@ pub fn files(system: &FileSystem<'_>) -> BTreeMap<String, u32> {
 
 /// What is found of these inodes.
 pub fn look(system: &FileSystem<'_>, inodes: &[u32]) -> Result<Findings, Error> {
-    examine(system, inodes, Pass { threads: NonZeroUsize::new(2).unwrap(), progress: &|_| () })
+    examine(system, inodes, ExamineOptions { threads: NonZeroUsize::new(2).unwrap(), progress: &|_| () })
 }
 
 /// Switches fs-verity on for all regular files, and returns their digests.
@@ -88,7 +88,7 @@ pub fn enable_all(image: &Path) -> Result<BTreeMap<String, Digest>, Error> {
     let findings = look(&system, &inodes)?;
     let digests: BTreeMap<u32, Digest> =
         findings.files.iter().map(|file| (file.inode, file.digest)).collect();
-    Plan::new(&mut system, findings)?.write()?;
+    EnablePlan::new(&mut system, findings)?.write()?;
     Ok(files.into_iter().map(|(path, inode)| (path, digests[&inode])).collect())
 }
 

@@ -1,6 +1,6 @@
 use ostree::glib::variant::ToVariant as _;
 use ostree_seal_trust::claim::ClaimError;
-use ostree_seal_trust::commit::{self, Commit, CommitError};
+use ostree_seal_trust::commit::{self, CommitError, SignedCommit};
 use ostree_seal_trust::digest::Digest;
 use ostree_seal_trust::evidence::{CommitObject, Evidence, EvidenceKind, Subject};
 use ostree_seal_trust::gvariant::GVariantError;
@@ -31,7 +31,7 @@ fn reads_what_glib_wrote() {
     for size in [0, 1, 100, 254, 255, 256, 300, 65_000, 65_536, 70_000] {
         maker.extra = vec![("a.filler".to_owned(), vec![9_u8; size].to_variant())];
         let bytes = maker.bytes();
-        let commit = Commit::parse(&bytes).unwrap();
+        let commit = SignedCommit::parse(&bytes).unwrap();
         assert_eq!(commit.digest(), Ok(Some(IMAGE)), "{size}");
         assert_eq!(commit.product(), Ok(Some("example.com/os")), "{size}");
         assert_eq!(commit.index(), Ok(Some(42)), "{size}");

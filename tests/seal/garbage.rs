@@ -1,4 +1,4 @@
-use ostree_seal_trust::commit::{self, Commit};
+use ostree_seal_trust::commit::{self, SignedCommit};
 use ostree_seal_trust::evidence::{CommitObject, Evidence};
 use ostree_seal_trust::note::{Note, Statement};
 use ostree_seal_trust::policy::{Policy, PolicyFiles};
@@ -84,7 +84,7 @@ fn every_truncated_note_and_commit_is_refused() {
     let maker = CommitMaker::good();
     let good = maker.signed(&[&release()]);
     for length in 0..good.bytes.len() {
-        assert!(Commit::parse(&good.bytes[..length]).is_err(), "{length}");
+        assert!(SignedCommit::parse(&good.bytes[..length]).is_err(), "{length}");
     }
     let whole = good.detached.unwrap();
     for length in 1..whole.len() {
@@ -177,7 +177,7 @@ proptest! {
         let extra = filler.into_iter().map(|(key, value)| (key, value.to_variant())).collect();
         let maker = CommitMaker { index: Some(index), subject, extra, ..CommitMaker::good() };
         let bytes = maker.bytes();
-        let commit = Commit::parse(&bytes).unwrap();
+        let commit = SignedCommit::parse(&bytes).unwrap();
         assert_eq!(commit.index(), Ok(Some(index)));
         assert_eq!(commit.digest(), Ok(Some(statement().image)));
     }

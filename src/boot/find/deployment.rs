@@ -25,7 +25,7 @@ const CONFIG_MAX: usize = 1 << 20;
 
 /// A deployment directory.
 #[derive(Debug)]
-pub struct Deployment {
+pub struct DeploymentDir {
     /// The directory, opened with `O_PATH`.
     pub dir: OwnedFd,
     /// Its path below the physical root: `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL`.
@@ -73,7 +73,7 @@ pub fn open_root(path: &Path) -> Result<OwnedFd, Errno> {
 }
 
 /// Finds the deployment that `target` names below the physical root: the directory itself or a symbolic link to it.
-pub fn find(sysroot: &OwnedFd, target: &str) -> Result<Deployment, DeploymentError> {
+pub fn find(sysroot: &OwnedFd, target: &str) -> Result<DeploymentDir, DeploymentError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = open_beneath(sysroot, target, flags).map_err(|errno| match errno {
         Errno::NOENT | Errno::NOTDIR => DeploymentError::Missing(target.to_owned()),
@@ -85,10 +85,10 @@ pub fn find(sysroot: &OwnedFd, target: &str) -> Result<Deployment, DeploymentErr
         || DeploymentError::NotADeployment { target: target.to_owned(), found: path.clone() };
     let text = path.as_deref().ok_or_else(not_a_deployment)?;
     let (stateroot, commit) = split(text).ok_or_else(not_a_deployment)?;
-    Ok(Deployment { dir, path: text.to_owned(), stateroot: stateroot.to_owned(), commit })
+    Ok(DeploymentDir { dir, path: text.to_owned(), stateroot: stateroot.to_owned(), commit })
 }
 
-impl Deployment {
+impl DeploymentDir {
     /// Path of the image below the physical root.
     pub fn image_path(&self) -> String {
         format!("{}/{IMAGE_NAME}", self.path)

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use deployment::Deployment;
+use deployment::DeploymentDir;
 
 use crate::error::{BootError, Doing};
 
@@ -16,7 +16,7 @@ pub struct Found {
     /// The physical root, opened with `O_PATH`.
     pub physical: OwnedFd,
     /// The deployment.
-    pub deployment: Deployment,
+    pub deployment: DeploymentDir,
     /// The repository's `objects`, opened with `O_PATH`.
     pub objects: OwnedFd,
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change, mount_remount};
 
 use crate::error::{BootError, Doing};
-use crate::find::deployment::Deployment;
+use crate::find::deployment::DeploymentDir;
 use crate::mount::namespace::{attach, clone_tree};
 use crate::mount::{Changes, mount_changeable};
 
@@ -25,7 +25,7 @@ pub struct NewRoot<'a> {
     /// The physical root as it was mounted.
     pub physical: &'a OwnedFd,
     /// The deployment.
-    pub deployment: &'a Deployment,
+    pub deployment: &'a DeploymentDir,
 }
 
 impl NewRoot<'_> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// One entry of the dictionary.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct BootedEntry {
     /// The key, without NUL.
     pub key: &'static str,
     /// The value.
@@ -24,7 +24,7 @@ pub enum EntryValue {
     DeviceInode(u64, u64),
 }
 
-impl Entry {
+impl BootedEntry {
     /// An entry of type `b`.
     pub fn boolean(key: &'static str, value: bool) -> Self {
         Self { key, value: EntryValue::Boolean(value) }
@@ -38,7 +38,7 @@ impl Entry {
 
 /// The bytes of the dictionary as GVariant serializes it: each element aligned to 8, then an array of the offsets at
 /// which elements end.
-pub fn serialize(entries: &[Entry]) -> Vec<u8> {
+pub fn serialize(entries: &[BootedEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut ends = Vec::new();
     for entry in entries {
@@ -54,7 +54,7 @@ pub fn serialize(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// A `{sv}`: key with its NUL, the variant aligned to 8 (it may hold 64-bit numbers), and the end of the key as offset.
-fn element(entry: &Entry) -> Vec<u8> {
+fn element(entry: &BootedEntry) -> Vec<u8> {
     let mut bytes = text(entry.key);
     let key_end = bytes.len();
     pad(&mut bytes, 8);
@@ -124,7 +124,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
-    use super::{Entry, EntryValue, serialize};
+    use super::{BootedEntry, EntryValue, serialize};
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -135,13 +135,13 @@ mod tests {
     #[test]
     fn each_type_is_serialized_as_glib_does() {
         let entries = [
-            Entry::boolean("composefs", true),
-            Entry::text("composefs.signed", "/k"),
-            Entry {
+            BootedEntry::boolean("composefs", true),
+            BootedEntry::text("composefs.signed", "/k"),
+            BootedEntry {
                 key: "backing-root-device-inode",
                 value: EntryValue::DeviceInode(0xfe00, 0x1122_3344_5566),
             },
-            Entry::boolean("sysroot-ro", false),
+            BootedEntry::boolean("sysroot-ro", false),
         ];
         let expected = concat!(
             "636f6d706f73656673000000000000000100620a00000000636f6d706f736566732e7369676e6564",
@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn offsets_have_two_bytes_beyond_255_as_glib_has_them() {
-        let entries = [Entry::text("transient-etc", "x".repeat(300)), Entry::boolean("composefs", true)];
+        let entries =
+            [BootedEntry::text("transient-etc", "x".repeat(300)), BootedEntry::boolean("composefs", true)];
         let bytes = hex(&serialize(&entries));
         assert!(bytes.starts_with("7472616e7369656e742d6574630000007878"), "{bytes}");
         assert!(
@@ -172,9 +173,9 @@ mod tests {
         #[test]
         fn what_is_written_can_be_read(texts in vec("[ -~]{0,300}", 0..4), yes in any::<bool>()) {
             const KEYS: [&str; 4] = ["a", "composefs.signed", "transient-etc", "zz"];
-            let mut entries: Vec<Entry> =
-                KEYS.iter().zip(&texts).map(|(key, text)| Entry::text(key, text.as_str())).collect();
-            entries.push(Entry::boolean("sysroot-ro", yes));
+            let mut entries: Vec<BootedEntry> =
+                KEYS.iter().zip(&texts).map(|(key, text)| BootedEntry::text(key, text.as_str())).collect();
+            entries.push(BootedEntry::boolean("sysroot-ro", yes));
             let bytes = serialize(&entries);
             let dictionary = Dictionary::parse(&bytes).unwrap();
             for (key, text) in KEYS.iter().zip(&texts) {

@@ -2,7 +2,7 @@
 
 use rustix::fs::{fstat, major, minor};
 
-use super::booted::{Entry, EntryValue, serialize};
+use super::booted::{BootedEntry, EntryValue, serialize};
 use super::run_files::RunFiles;
 use super::state::{BootState, STATE_FILE};
 use crate::error::{BootError, Doing};
@@ -15,17 +15,17 @@ const UNSEALED: &str = "This system is UNSEALED: nothing checks that its files a
 /// Writes what later stages read. `booted` is what the root's maker has for `/run/ostree-booted`.
 pub fn write(
     state: &mut BootState,
-    booted: &mut Vec<Entry>,
+    booted: &mut Vec<BootedEntry>,
     found: &Found,
     files: &mut RunFiles,
 ) -> Result<(), BootError> {
     let stat = fstat(&found.deployment.dir).map_err(Doing::step("looking at the deployment"))?;
-    booted.push(Entry {
+    booted.push(BootedEntry {
         key: "backing-root-device-inode",
         value: EntryValue::DeviceInode(stat.st_dev, stat.st_ino),
     });
-    booted.push(Entry::boolean("root.transient", state.root == RootMode::Transient));
-    booted.push(Entry::boolean("root.transient-ro", state.root == RootMode::TransientReadOnly));
+    booted.push(BootedEntry::boolean("root.transient", state.root == RootMode::Transient));
+    booted.push(BootedEntry::boolean("root.transient-ro", state.root == RootMode::TransientReadOnly));
     files.file("ostree-booted", &serialize(booted))?;
     if state.method.is_some() {
         files.directory("systemd", 0o755)?;

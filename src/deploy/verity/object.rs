@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use anyhow::Result;
 use ostree_seal_trust::digest::Digest;
 
-use crate::erofs::{self, Backing};
+use crate::erofs::{self, BackingFile};
 use crate::repo::Checksum;
 use crate::tree::{Content, Tree};
 
@@ -32,7 +32,7 @@ pub fn of_tree(tree: &Tree) -> Vec<Object<'_>> {
         _ => None,
     });
     let backings =
-        backings.map(|backing| Backing { payload: &tree[backing.payload], digest: backing.digest });
+        backings.map(|backing| BackingFile { payload: &tree[backing.payload], digest: backing.digest });
     of_backings(backings)
 }
 
@@ -41,13 +41,13 @@ pub fn of_image(image: &[u8]) -> Result<Vec<Object<'_>>> {
     Ok(of_backings(erofs::backings(image)?))
 }
 
-fn of_backings<'i>(backings: impl IntoIterator<Item = Backing<'i>>) -> Vec<Object<'i>> {
+fn of_backings<'i>(backings: impl IntoIterator<Item = BackingFile<'i>>) -> Vec<Object<'i>> {
     // With numbers in front, hardly ever a reference is followed to compare.
     let numbered = backings.into_iter().map(|backing| (prefix(backing.payload), backing));
     let mut sorted: Vec<_> = numbered.collect();
     sorted.sort_unstable();
     sorted.dedup();
-    let object = |(_, backing): (u128, Backing<'i>)| Object {
+    let object = |(_, backing): (u128, BackingFile<'i>)| Object {
         path: Cow::Borrowed(backing.payload),
         digest: backing.digest,
     };

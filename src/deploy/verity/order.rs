@@ -15,7 +15,7 @@ use crate::threads::{Then, each, for_pieces, lock};
 pub(super) const SHORT: usize = 32;
 
 /// Index, type and inode number of an object that was found.
-type Found = (usize, FileType, u64);
+type ObjectInode = (usize, FileType, u64);
 
 /// The indexes of the objects with content, in the order of their inode numbers. The numbers come from the directories,
 /// so that no inode is read from the disk before its turn. A missing object is found here, before anything is changed.
@@ -39,7 +39,7 @@ pub(super) fn inode_order(
     in_order(objects, all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn in_order(objects: &[Object<'_>], all: Vec<Found>) -> Result<Vec<usize>, ObjectError> {
+fn in_order(objects: &[Object<'_>], all: Vec<ObjectInode>) -> Result<Vec<usize>, ObjectError> {
     let mut found = vec![None; objects.len()];
     for (index, kind, inode) in all {
         found[index] = Some((kind, inode));
@@ -76,7 +76,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// Finds objects of one directory, sorted by the prefixes of their names.
-fn find_inodes(directory: BorrowedFd<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<Found>, Problem> {
+fn find_inodes(directory: BorrowedFd<'_>, wanted: &[Wanted<'_>]) -> Result<Vec<ObjectInode>, Problem> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::DIRECTORY;
     let opened =
         fs::openat(directory, wanted[0].parent, flags, Mode::empty()).map_err(|errno| match errno {

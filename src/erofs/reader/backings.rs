@@ -3,7 +3,7 @@
 use ostree_seal_trust::digest::Digest;
 
 use super::content;
-use super::error::{ReadError, Result};
+use super::error::{ImageError, Result};
 use super::image::{Budget, Image};
 use super::inode::Inode;
 use super::xattrs::{self, Entry};
@@ -11,7 +11,7 @@ use crate::erofs::overlay::{METACOPY, REDIRECT};
 
 /// A file whose content lies outside of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Backing<'i> {
+pub struct BackingFile<'i> {
     /// Path of the backing file, below the directory of all of them.
     pub payload: &'i [u8],
     /// The fs-verity digest that it must have, if the image says one.
@@ -20,9 +20,9 @@ pub struct Backing<'i> {
 
 /// The backing files of an image, once for each inode that has one: those that [`read`](super::read) finds. Other parts
 /// of the image may be such that it finds them wrong.
-pub fn backings(image: &[u8]) -> std::result::Result<Vec<Backing<'_>>, ReadError> {
+pub fn backings(image: &[u8]) -> std::result::Result<Vec<BackingFile<'_>>, ImageError> {
     let walk = Image::new(image).and_then(Walk::new);
-    walk.and_then(Walk::run).map_err(ReadError::whole)
+    walk.and_then(Walk::run).map_err(ImageError::whole)
 }
 
 /// A walk over the directories of an image.
@@ -32,7 +32,7 @@ struct Walk<'i> {
     is_seen: Vec<bool>,
     /// The slots of directories whose names are to be read.
     directories: Vec<usize>,
-    found: Vec<Backing<'i>>,
+    found: Vec<BackingFile<'i>>,
 }
 
 impl<'i> Walk<'i> {
@@ -43,7 +43,7 @@ impl<'i> Walk<'i> {
         Ok(walk)
     }
 
-    fn run(mut self) -> Result<Vec<Backing<'i>>> {
+    fn run(mut self) -> Result<Vec<BackingFile<'i>>> {
         while let Some(slot) = self.directories.pop() {
             let directory = self.image.inode(slot)?;
             for block in content::blocks(self.image.bytes, &directory) {
@@ -75,7 +75,7 @@ impl<'i> Walk<'i> {
 
     /// The last xattr of each name counts. Of all others no more than the name is looked at, and nothing is remembered: an
     /// image may share one among all its inodes, or have a million of them.
-    fn backing(&self, inode: &Inode) -> Result<Backing<'i>> {
+    fn backing(&self, inode: &Inode) -> Result<BackingFile<'i>> {
         let mut values = Values::default();
         let (mut inline, shared) = xattrs::area(self.image.bytes, inode)?;
         while !inline.is_empty() {
@@ -84,7 +84,7 @@ impl<'i> Walk<'i> {
         for id in shared {
             values.learn(&Entry::take(&mut self.image.shared_xattr(id.get())?)?);
         }
-        Ok(Backing {
+        Ok(BackingFile {
             payload: values.redirect.map_or(Ok(&b""[..]), xattrs::payload)?,
             digest: values.metacopy.map_or(Ok(None), xattrs::digest)?,
         })

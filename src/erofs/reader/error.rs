@@ -8,7 +8,7 @@ pub(super) type Result<T> = std::result::Result<T, ReadErrorKind>;
 
 /// Why an image can't be read, and at which path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadError {
+pub struct ImageError {
     /// The name that led to the offending inode; `None` if it is the image as a whole.
     pub path: Option<Vec<u8>>,
     /// What is wrong.
@@ -48,7 +48,7 @@ pub enum ReadErrorKind {
     Tree(TreeError),
 }
 
-impl ReadError {
+impl ImageError {
     pub(super) fn whole(reason: ReadErrorKind) -> Self {
         Self { path: None, reason }
     }
@@ -60,7 +60,7 @@ impl From<TreeError> for ReadErrorKind {
     }
 }
 
-impl fmt::Display for ReadError {
+impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(path) = &self.path {
             write!(f, "{}: ", path.escape_ascii())?;
@@ -90,4 +90,4 @@ impl fmt::Display for ReadErrorKind {
     }
 }
 
-impl std::error::Error for ReadError {}
+impl std::error::Error for ImageError {}

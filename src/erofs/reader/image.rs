@@ -3,7 +3,7 @@
 use zerocopy::FromBytes;
 use zerocopy::little_endian::U32;
 
-use super::error::{ReadError, ReadErrorKind, Result};
+use super::error::{ImageError, ReadErrorKind, Result};
 use super::inode::Inode;
 use crate::erofs::format::{
     BLOCK_BITS, BLOCK_SIZE, ComposefsHeader, EROFS_SUPER_MAGIC_V1, EROFS_SUPER_OFFSET, LCFS_EROFS_MAGIC,
@@ -13,8 +13,8 @@ use crate::erofs::layout::VERSION_MAX;
 use crate::tree::Mtime;
 
 /// The version that an image was written with.
-pub fn version(image: &[u8]) -> std::result::Result<u32, ReadError> {
-    header(image).map(|header| header.composefs_version.get()).map_err(ReadError::whole)
+pub fn version(image: &[u8]) -> std::result::Result<u32, ImageError> {
+    header(image).map(|header| header.composefs_version.get()).map_err(ImageError::whole)
 }
 
 /// The bytes of an image whose superblock is one that composefs writers make.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use ostree_seal_trust::digest::Digest;
 
 use super::content;
-use super::error::{ReadError, ReadErrorKind};
+use super::error::{ImageError, ReadErrorKind};
 use super::image::{Areas, Budget};
 use super::inode::Inode;
 use super::xattrs::{self, Entry};
@@ -49,7 +49,7 @@ pub type NamedValue = (Vec<u8>, Vec<u8>);
 
 /// An inode, as [`read`](super::read) makes a node of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundInode {
     /// What `stat` says; its xattrs are beside.
     pub meta: Metadata,
     /// What it is.
@@ -134,7 +134,7 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// The root directory.
-    pub fn root(&mut self) -> Result<Found> {
+    pub fn root(&mut self) -> Result<FoundInode> {
         let slot = self.areas.root()?;
         let raw = self.raw(slot)?;
         if !raw.inode.is_directory() {
@@ -144,7 +144,7 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// The names of the directory in a slot in their order, each with its inode. Real whiteouts are left out, as overlayfs does.
-    pub fn entries(&mut self, directory: usize) -> Result<Vec<(Vec<u8>, Found)>> {
+    pub fn entries(&mut self, directory: usize) -> Result<Vec<(Vec<u8>, FoundInode)>> {
         let (parent, names) = self.names(directory)?;
         let may_hold = has(&parent.xattrs, &overlay::WHITEOUTS[..2]);
         let mut entries = Vec::with_capacity(names.len());
@@ -158,7 +158,7 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// What a name of the directory in a slot stands for.
-    pub fn entry(&mut self, directory: usize, name: &[u8]) -> Result<Option<Found>> {
+    pub fn entry(&mut self, directory: usize, name: &[u8]) -> Result<Option<FoundInode>> {
         let (parent, names) = self.names(directory)?;
         let Ok(place) = names.binary_search_by(|(other, _)| other.as_slice().cmp(name)) else {
             return Ok(None);
@@ -200,10 +200,10 @@ impl<B: Bytes> Lookup<B> {
     }
 
     /// What an inode is in a directory that may hold whiteouts or not.
-    fn found(&mut self, slot: usize, raw: &Rc<Raw>, may_be_whiteout: bool) -> Result<Found> {
+    fn found(&mut self, slot: usize, raw: &Rc<Raw>, may_be_whiteout: bool) -> Result<FoundInode> {
         let meta = raw.inode.meta(XattrsId::NONE);
         let mut found =
-            Found { meta, content: Rc::clone(&raw.content), xattrs: Rc::clone(&raw.xattrs), slot };
+            FoundInode { meta, content: Rc::clone(&raw.content), xattrs: Rc::clone(&raw.xattrs), slot };
         let becomes_whiteout = may_be_whiteout && is_marked(raw);
         if becomes_whiteout {
             found.meta.mode = meta.mode & !mode::S_IFMT | mode::S_IFCHR;
@@ -425,7 +425,7 @@ impl From<io::Error> for LookupError {
 impl fmt::Display for LookupError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Image(reason) => ReadError { path: None, reason: reason.clone() }.fmt(f),
+            Self::Image(reason) => ImageError { path: None, reason: reason.clone() }.fmt(f),
             Self::Io(error) => write!(f, "its bytes can't be read: {error}"),
         }
     }

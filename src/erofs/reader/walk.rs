@@ -1,7 +1,7 @@
 //! The walk over an image's inodes, which makes its tree.
 
 use super::content;
-use super::error::{ReadError, ReadErrorKind, Result};
+use super::error::{ImageError, ReadErrorKind, Result};
 use super::image::Image;
 use super::inode::Inode;
 use super::roles::{self, Name, Slot};
@@ -13,9 +13,9 @@ use crate::tree::{Content, INLINE_MAX, Metadata, Node, NodeId, Role, TARGET_MAX,
 ///
 /// What the format adds for overlayfs is taken off again, and whiteouts are character devices with the number 0 as in
 /// the input. The error names the path of the offending inode.
-pub fn read(image: &[u8]) -> std::result::Result<Tree, ReadError> {
-    let mut reader = Reader::new(image).map_err(ReadError::whole)?;
-    let root = reader.root().map_err(|reason| ReadError { path: Some(b"/".to_vec()), reason })?;
+pub fn read(image: &[u8]) -> std::result::Result<Tree, ImageError> {
+    let mut reader = Reader::new(image).map_err(ImageError::whole)?;
+    let root = reader.root().map_err(|reason| ImageError { path: Some(b"/".to_vec()), reason })?;
     let mut next = root.into_iter().collect::<Vec<_>>();
     let mut at = 0;
     while let Some(&(node, inode)) = next.get(at) {
@@ -63,7 +63,7 @@ impl<'i> Reader<'i> {
         parent: NodeId,
         inode: &Inode,
         next: &mut Vec<(NodeId, Inode)>,
-    ) -> std::result::Result<(), ReadError> {
+    ) -> std::result::Result<(), ImageError> {
         let image = self.space.image.bytes;
         let mut before: &[u8] = b"";
         for block in content::blocks(image, inode) {
@@ -151,8 +151,8 @@ impl<'i> Reader<'i> {
     }
 
     /// Puts the names found into the tree.
-    fn finish(mut self) -> std::result::Result<Tree, ReadError> {
-        let root = self.space.image.root().map_err(ReadError::whole)?;
+    fn finish(mut self) -> std::result::Result<Tree, ImageError> {
+        let root = self.space.image.root().map_err(ImageError::whole)?;
         let roles = roles::of(&self.names, &self.slots, root);
         let mut parents = vec![Tree::ROOT; self.space.tree.len()];
         for (name, role) in self.names.iter().zip(roles) {
@@ -161,7 +161,7 @@ impl<'i> Reader<'i> {
                 parents[node.index()] = name.parent;
             }
             let inserted = self.space.tree.insert(name.parent, name.name, node, role);
-            inserted.map_err(|error| ReadError::whole(error.into()))?;
+            inserted.map_err(|error| ImageError::whole(error.into()))?;
         }
         self.settle_whiteouts(&parents);
         Ok(self.space.tree)
@@ -189,7 +189,7 @@ impl<'i> Reader<'i> {
     }
 
     /// An error at a name of a directory, or at the directory itself.
-    fn error(&self, mut node: NodeId, name: Option<&[u8]>, reason: ReadErrorKind) -> ReadError {
+    fn error(&self, mut node: NodeId, name: Option<&[u8]>, reason: ReadErrorKind) -> ImageError {
         let mut first_names = vec![None; self.space.tree.len()];
         for name in self.names.iter().rev() {
             if let Some(node) = name.node {
@@ -206,6 +206,6 @@ impl<'i> Reader<'i> {
         } else {
             names.iter().rev().flat_map(|name| [b"/", *name].concat()).collect()
         };
-        ReadError { path: Some(path), reason }
+        ImageError { path: Some(path), reason }
     }
 }

@@ -14,7 +14,7 @@ use crate::erofs::overlay::{self, METACOPY, Pair, REDIRECT, REDIRECT_ROOT};
 use crate::tree::{Span, TARGET_MAX, Tree, XattrId, XattrsId};
 
 /// The xattrs of one inode.
-pub(super) struct Found {
+pub(super) struct ReadXattrs {
     /// All that were the input's, marks included.
     pub(super) all: XattrsId,
     /// The same without the marks of a whiteout or of its directory.
@@ -88,7 +88,7 @@ impl<'i> Workspace<'i> {
     }
 
     /// Reads the xattrs of an inode.
-    pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Found> {
+    pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<ReadXattrs> {
         let mut meanings = Vec::new();
         let (mut inline, shared) = area(self.image.bytes, inode)?;
         while !inline.is_empty() {
@@ -100,7 +100,7 @@ impl<'i> Workspace<'i> {
         self.found(&meanings)
     }
 
-    fn found(&mut self, meanings: &[Meaning]) -> Result<Found> {
+    fn found(&mut self, meanings: &[Meaning]) -> Result<ReadXattrs> {
         let mut payload = self.markers.empty;
         let mut digest = None;
         let mut ids = Vec::with_capacity(meanings.len());
@@ -124,7 +124,7 @@ impl<'i> Workspace<'i> {
         let unmarked: Vec<XattrId> = ids.iter().copied().filter(|id| !marks.contains(id)).collect();
         let all = self.tree.add_xattr_set(ids)?;
         let without_marks = if marks.is_empty() { all } else { self.tree.add_xattr_set(unmarked)? };
-        Ok(Found { all, without_marks, is_whiteout, has_whiteouts, payload, digest })
+        Ok(ReadXattrs { all, without_marks, is_whiteout, has_whiteouts, payload, digest })
     }
 
     fn shared_entry(&mut self, id: u32) -> Result<Meaning> {

@@ -29,7 +29,7 @@ pub(super) struct Archives<'a, R> {
 }
 
 /// `struct cpio_newc_header`, less the fields that nobody needs here.
-struct Header {
+struct CpioHeader {
     file: FileId,
     mode: u32,
     links: u32,
@@ -84,7 +84,7 @@ impl<'a, R: BufRead> Archives<'a, R> {
         loop {
             let start = self.position;
             self.fill(&mut raw).context("an archive without its trailer")?;
-            let member = Header::parse(&raw).and_then(|header| self.named_member(&header));
+            let member = CpioHeader::parse(&raw).and_then(|header| self.named_member(&header));
             if member.with_context(|| format!("the cpio member at byte {start}"))? {
                 self.tree.end_archive();
                 return Ok(());
@@ -93,7 +93,7 @@ impl<'a, R: BufRead> Archives<'a, R> {
     }
 
     /// Reads a member behind its header. Whether it is the trailer.
-    fn named_member(&mut self, header: &Header) -> Result<bool> {
+    fn named_member(&mut self, header: &CpioHeader) -> Result<bool> {
         let name = self.name(header.name_size)?;
         self.tree.count(&name)?;
         if name == TRAILER {
@@ -116,7 +116,7 @@ impl<'a, R: BufRead> Archives<'a, R> {
         Ok(name)
     }
 
-    fn member(&mut self, header: &Header, name: &[u8]) -> Result<()> {
+    fn member(&mut self, header: &CpioHeader, name: &[u8]) -> Result<()> {
         let kind = header.mode & S_IFMT;
         // Linux would look through a symlink of this name.
         ensure!(
@@ -143,7 +143,7 @@ impl<'a, R: BufRead> Archives<'a, R> {
         }
     }
 
-    fn file(&mut self, header: &Header, name: &[u8]) -> Result<()> {
+    fn file(&mut self, header: &CpioHeader, name: &[u8]) -> Result<()> {
         let opened = self.tree.open(name, header.linked(), self.matters)?;
         let (content, sum) = self.content(header.size, opened.is_some_and(|opened| opened.keep))?;
         if let Some(expected) = header.sum.filter(|_| header.size > 0) {
@@ -193,7 +193,7 @@ impl<'a, R: BufRead> Archives<'a, R> {
     }
 }
 
-impl Header {
+impl CpioHeader {
     /// Linux reads numbers up to their first character that is no digit, or not at all: none but plain ones are known here.
     fn parse(raw: &[u8; HEADER_LEN]) -> Result<Self> {
         ensure!(raw.starts_with(b"070701") || raw.starts_with(b"070702"), "no cpio magic");

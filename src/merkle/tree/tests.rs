@@ -5,14 +5,14 @@ use std::process::Command;
 use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 use sha2::{Digest as _, Sha256};
 
-use super::{BLOCK, Forest, Tree, append_blocks, blocks, hashes_len, levels};
+use super::{BLOCK, Forest, MerkleTree, append_blocks, blocks, hashes_len, levels};
 use crate::merkle;
 
 fn content(len: usize) -> Vec<u8> {
     b"ostree-seal\n".iter().copied().cycle().take(len).collect()
 }
 
-fn trees(files: &[Vec<u8>]) -> Vec<Tree> {
+fn trees(files: &[Vec<u8>]) -> Vec<MerkleTree> {
     let mut forest = Forest::new();
     for file in files {
         let mut padded = file.clone();
@@ -23,7 +23,7 @@ fn trees(files: &[Vec<u8>]) -> Vec<Tree> {
     forest.finish()
 }
 
-fn stored(tree: &Tree) -> Vec<u8> {
+fn stored(tree: &MerkleTree) -> Vec<u8> {
     let mut bytes = Vec::new();
     append_blocks(tree.size, &tree.hashes, &mut bytes);
     assert_eq!(bytes.len() as u64, blocks(tree.size) * BLOCK as u64);

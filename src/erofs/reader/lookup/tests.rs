@@ -4,7 +4,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::{Bytes, Found, FoundContent, Lookup, Result};
+use super::{Bytes, FoundContent, FoundInode, Lookup, Result};
 use crate::erofs::{Versions, emit, plan, read};
 use crate::tree::{Content, NodeId, Tree, XattrsId};
 
@@ -17,7 +17,7 @@ fn image(text: &[u8], versions: Versions) -> Vec<u8> {
 }
 
 /// All that the lookup reader finds, as paths and inodes.
-fn walk(bytes: &[u8]) -> Result<Vec<(Vec<u8>, Found)>> {
+fn walk(bytes: &[u8]) -> Result<Vec<(Vec<u8>, FoundInode)>> {
     let mut lookup = Lookup::new(bytes)?;
     let mut found = vec![(Vec::new(), lookup.root()?)];
     let mut seen = BTreeSet::new();
@@ -49,7 +49,7 @@ fn paths(tree: &Tree) -> Vec<(Vec<u8>, NodeId)> {
     found
 }
 
-fn assert_same(tree: &Tree, found: &[(Vec<u8>, Found)]) {
+fn assert_same(tree: &Tree, found: &[(Vec<u8>, FoundInode)]) {
     let expected = paths(tree);
     assert_eq!(expected.len(), found.len());
     for ((path, node), (other, found)) in expected.iter().zip(found) {
