@@ -1,6 +1,6 @@
 //! All that runs before the root is trusted, as a library: the deploy step and `ostree-seal verify` call the
 //! same functions as the initramfs. Nothing here links glib, libostree or OpenSSL. What decides is in the package
-//! ostree-seal-trust. Formats: docs/formats.md; threat model: docs/security.md.
+//! ostree-seal-trust.
 
 pub mod run; // the program from the top down: the steps below, one after the other
 

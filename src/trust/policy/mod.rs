@@ -1,4 +1,5 @@
-//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. docs/formats.md, "Policy".
+//! What the initramfs demands of an image: `policy.conf`, `trusted.d/*.vkey` and `revoked.d/*.vkey`. The text is INI: a
+//! section `[seal]`, a line for each demand, and nothing that isn't known.
 
 use alloc::string::String;
 use alloc::vec::Vec;
