@@ -1,10 +1,11 @@
 #!/bin/bash
 # How long `ostree-seal verity` takes, and how much memory, for a disk image of a large system: against the limit, which is
-# reading and hashing each object once and nothing else (`benches/peers/floor.rs`). As root, after `make`; needs 25 GB.
-#   benches/verity.sh [DIRECTORY]          where the system and its image are made, and removed afterwards [/var/tmp]
+# reading and hashing each object once and nothing else (`benches/peers/floor.rs`). As root, after `make`.
+#   benches/verity.sh [DIRECTORY]          where the system and its image lie, 11 GB, removed afterwards; the page cache is warm if
+#                                          it is a tmpfs [/var/tmp]. The image as it was, 5 GB, is kept in TMPDIR [/var/tmp].
 #   OSTREE_SEAL_BENCH_FILES (113000)       how many files, with sizes as in `cargo bench --bench peers`: 5 GB
 #   OSTREE_SEAL_BENCH_ROUNDS (5)           medians count; the programs take turns
-# Prints wall time, processor time of all threads, and peak memory of each run, then the medians. The page cache is warm.
+# Prints wall time, processor time of all threads, and peak memory of each run, then the medians.
 
 # shellcheck source=tests/tools/common.sh
 . "$(dirname "$0")/../tests/tools/common.sh"
@@ -13,7 +14,8 @@ cd "$(dirname "$0")/.."
 files=${OSTREE_SEAL_BENCH_FILES:-113000} rounds=${OSTREE_SEAL_BENCH_ROUNDS:-5}
 SEAL=$(realpath "${CARGO_TARGET_DIR:-target}/release/ostree-seal")
 work=$(mktemp -d -p "${1:-/var/tmp}")
-trap 'chattr -R -f -i "$work" || true; rm -rf --one-file-system "$work"' EXIT
+original=$(mktemp -p "${TMPDIR:-/var/tmp}")
+trap 'chattr -R -f -i "$work" || true; rm -rf --one-file-system "$work" "$original"' EXIT
 
 # A deployment without fs-verity, in an ext4.
 make_image() {
@@ -34,8 +36,8 @@ make_image() {
     ostree admin deploy --sysroot="$root" --os=os os
     "$SEAL" deploy --sysroot="$root" --defer-verity
     megabytes=$(du -sm "$root" | cut -f1)
-    truncate -s $((megabytes * 5 / 4 + 200))M "$work/original"
-    mke2fs -q -t ext4 -b 4096 -N $((files * 2 + 20000)) -E root_owner=0:0 -d "$root" "$work/original"
+    truncate -s $((megabytes * 5 / 4 + 200))M "$original"
+    mke2fs -q -t ext4 -b 4096 -N $((files * 2 + 20000)) -E root_owner=0:0 -d "$root" "$original"
 }
 
 # measured NAME COMMAND...: one run; `NAME WALL CPU MEGABYTES` is a line of the results.
@@ -59,11 +61,11 @@ floor=$(cargo bench --quiet --locked --no-run --bench peers --message-format=jso
 say "making a system of $files files, and its image"
 make_image >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; die "there is no image"; }
 say "$(find "$work/root/ostree/repo/objects" -name '*.file' | wc -l) objects, $(du -sm "$work/root/ostree/repo/objects" | cut -f1) MB;" \
-    "image $(du -sm "$work/original" | cut -f1) MB"
+    "image $(du -sm "$original" | cut -f1) MB"
 echo "work wall-seconds processor-seconds MB"
 for ((round = 0; round < rounds; round++)); do
     # A copy that waits for nothing, so that both have what they read in the page cache and nothing else to write.
-    cp --sparse=always "$work/original" "$work/image"
+    cp --sparse=always "$original" "$work/image"
     sync "$work/image"
     find "$work/root/ostree/repo/objects" -name '*.file' -type f -print0 | xargs -0 cat >/dev/null
     cat "$work/image" >/dev/null

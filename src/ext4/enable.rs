@@ -36,11 +36,11 @@ struct Planned {
     stored: Stored,
     stray: Option<u64>,
     /// Where its metadata go.
-    runs: Vec<Run>,
+    runs: Box<[Run]>,
     /// Blocks for new nodes of its extent tree.
-    nodes: Vec<u64>,
+    nodes: Box<[u64]>,
     /// Blocks of nodes that those take the place of.
-    freed: Vec<u64>,
+    freed: Box<[u64]>,
 }
 
 impl Planned {
@@ -200,7 +200,8 @@ fn plan(
 ) -> Result<Option<Planned>> {
     let Some(runs) = free.take(metadata::blocks(file.size)) else { return Ok(None) };
     let Examined { inode, size, stray, .. } = *file;
-    let mut planned = Planned { inode, size, stored, stray, runs, nodes: Vec::new(), freed: Vec::new() };
+    let (runs, none) = (runs.into_boxed_slice(), || Box::new([]));
+    let mut planned = Planned { inode, size, stored, stray, runs, nodes: none(), freed: none() };
     let mut nodes = Vec::new();
     let mut is_full = false;
     let appended = extend(system, &system.inode(inode)?, &planned, &mut || match free.take(1).as_deref() {
@@ -216,7 +217,7 @@ fn plan(
     if is_full {
         return Ok(None);
     }
-    (planned.freed, planned.nodes) = (appended?.freed, nodes);
+    (planned.freed, planned.nodes) = (appended?.freed.into(), nodes.into());
     Ok(Some(planned))
 }
 

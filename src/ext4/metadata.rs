@@ -10,7 +10,7 @@ use super::format::{BLOCK, BLOCK_LEN, METADATA_ALIGNMENT};
 use crate::merkle::tree::{self, MerkleTree};
 
 /// How much of trees is kept in memory; more goes to a file without a name.
-const SPOOL_MEMORY: usize = 16 << 20;
+const SPOOL_MEMORY: usize = 8 << 20;
 /// Bytes of a descriptor.
 const DESCRIPTOR: usize = 256;
 

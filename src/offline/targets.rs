@@ -2,6 +2,7 @@
 //! for. Each has the digests that the image was made for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use ostree_seal_root::find::deployment::{IMAGE_NAME, OBJECTS};
@@ -40,7 +41,7 @@ pub struct Target {
     /// Its path in the file system; one of them, if it has several.
     pub path: String,
     /// The digests that it must have, and what says so.
-    pub expected: Vec<(Digest, String)>,
+    pub expected: Vec<(Digest, Arc<str>)>,
 }
 
 /// What was found in an image.
@@ -67,7 +68,7 @@ pub fn find(system: &FileSystem<'_>, sysroot: &str, also: &[PathPattern]) -> Res
     let mut search = Search {
         system,
         prefix: prefix(sysroot),
-        objects: Objects { system, root: objects, known: HashMap::new() },
+        objects: Objects { system, root: objects, directory: Vec::new(), names: HashMap::new() },
         found: Targets { root: root.number(), ..Targets::default() },
     };
     for (path, inode) in deployments(system, &root)? {
@@ -152,6 +153,7 @@ impl Search<'_> {
     fn image(&mut self, image: &Inode, name: &str, deployment: &mut ImageDeployment) -> Result<()> {
         self.target(image.number(), name.to_owned(), None);
         let bytes = self.system.read(image, IMAGE_MAX)?;
+        let name: Arc<str> = name.into();
         let mut backings = erofs::backings(&bytes)?;
         backings.sort_unstable();
         backings.dedup();
@@ -165,7 +167,7 @@ impl Search<'_> {
                 ))
                 .into());
             };
-            let expected = backing.digest.map(|digest| (digest, name.to_owned()));
+            let expected = backing.digest.map(|digest| (digest, Arc::clone(&name)));
             self.target(inode, format!("{}/{OBJECTS}/{object}", self.prefix), expected);
             deployment.objects.insert(inode);
         }
@@ -183,19 +185,22 @@ impl Search<'_> {
         let bytes = self.system.read(&note, NOTE_MAX as u64)?;
         if let Ok(note) = Note::parse(&bytes) {
             let target = self.found.files.entry(image).or_default();
-            target.expected.push((note.statement.image, format!("the note {NOTE_FILE} beside it")));
+            target.expected.push((note.statement.image, format!("the note {NOTE_FILE} beside it").into()));
         }
         Ok(())
     }
 
-    fn target(&mut self, inode: u32, path: String, expected: Option<(Digest, String)>) {
+    /// There may be a hundred thousand, so nothing is kept that isn't needed.
+    fn target(&mut self, inode: u32, mut path: String, expected: Option<(Digest, Arc<str>)>) {
         let target = self.found.files.entry(inode).or_default();
         if target.path.is_empty() {
+            path.shrink_to_fit();
             target.path = path;
         }
         if let Some(expected) =
             expected.filter(|(digest, _)| target.expected.iter().all(|(known, _)| known != digest))
         {
+            target.expected.reserve_exact(1);
             target.expected.push(expected);
         }
     }
@@ -239,11 +244,12 @@ impl Search<'_> {
     }
 }
 
-/// The repository's objects. Each directory is read once.
+/// The repository's objects. They are asked for in their order, so the directory that was read last is kept.
 struct Objects<'a> {
     system: &'a FileSystem<'a>,
     root: Inode,
-    known: HashMap<Vec<u8>, HashMap<Vec<u8>, u32>>,
+    directory: Vec<u8>,
+    names: HashMap<Vec<u8>, u32>,
 }
 
 impl Objects<'_> {
@@ -251,15 +257,15 @@ impl Objects<'_> {
     fn find(&mut self, path: &[u8]) -> Result<Option<u32>> {
         let at = path.iter().rposition(|byte| *byte == b'/');
         let (parent, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
-        if !self.known.contains_key(parent) {
+        if self.directory != parent || self.names.is_empty() {
             let directory = self.system.lookup_from(self.root.number(), parent)?;
             let entries = match directory.filter(|inode| inode.kind() == FileType::Directory) {
                 Some(directory) => self.system.entries(&directory)?,
                 None => Vec::new(),
             };
-            let names = entries.into_iter().map(|entry| (entry.name, entry.inode)).collect();
-            self.known.insert(parent.to_vec(), names);
+            self.names = entries.into_iter().map(|entry| (entry.name, entry.inode)).collect();
+            self.directory = parent.to_vec();
         }
-        Ok(self.known.get(parent).and_then(|names| names.get(name)).copied())
+        Ok(self.names.get(name).copied())
     }
 }
