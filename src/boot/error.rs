@@ -10,6 +10,7 @@ use crate::check::error::CheckError;
 use crate::find::cmdline::CmdlineError;
 use crate::find::deployment::DeploymentError;
 use crate::layout::prepare_root_conf::LayoutError;
+use crate::tpm::error::TpmError;
 
 /// Why the program ends without a new root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum BootError {
     NotAnImage(String),
     /// `prepare-root.conf` can't be followed.
     Layout(LayoutError),
+    /// The policy wants a measurement, and the TPM can't give one.
+    Tpm(TpmError),
     /// A step failed.
     Step {
         /// What was being done, as in "mounting the image".
@@ -97,6 +100,7 @@ impl BootError {
             &CheckError::NAMES,
             &Refusal::NAMES,
             &Missing::NAMES,
+            &TpmError::NAMES,
             &[
                 "image/unreadable",
                 "image/not-composefs",
@@ -120,6 +124,7 @@ impl BootError {
             Self::Kernel(missing) => missing.name(),
             Self::NotEnforced(_) => "kernel/not-enforced",
             Self::Layout(_) => "layout/not-understood",
+            Self::Tpm(error) => error.name(),
             Self::Step { .. } => "step",
         }
     }
@@ -148,6 +153,7 @@ impl fmt::Display for BootError {
                 "/{path} does not start with a composefs header; boot another entry and deploy this one again"
             ),
             Self::Layout(error) => error.fmt(f),
+            Self::Tpm(error) => error.fmt(f),
             Self::Step { doing, errno, log } if log.is_empty() => write!(f, "{doing}: {errno}"),
             Self::Step { doing, errno, log } => write!(f, "{doing}: {errno} ({log})"),
         }
@@ -205,6 +211,12 @@ impl From<CmdlineError> for BootError {
     }
 }
 
+impl From<TpmError> for BootError {
+    fn from(error: TpmError) -> Self {
+        Self::Tpm(error)
+    }
+}
+
 impl From<LayoutError> for BootError {
     fn from(error: LayoutError) -> Self {
         Self::Layout(error)
@@ -222,11 +234,12 @@ mod tests {
     use super::BootError;
 
     /// Every file that has a `fn name` for a part of a boot's error; the trust package has such a test for its own.
-    const SOURCES: [&str; 4] = [
+    const SOURCES: [&str; 5] = [
         include_str!("error.rs"),
         include_str!("check/error.rs"),
         include_str!("find/cmdline.rs"),
         include_str!("find/deployment.rs"),
+        include_str!("tpm/error.rs"),
     ];
 
     #[test]

@@ -11,6 +11,8 @@ pub mod mount; // EROFS and the overlay, unseen until the root is whole
 pub mod root; // the new root, from an image or a directory: mount and layout
 pub mod tell; // the journal, /run/ostree-booted, /run/ostree-seal/state.json
 
+pub mod tpm; // what the boot comes to, measured into a PCR; a refusal, too
+
 pub mod end; // of a boot that has no root: nobody gets a shell
 
 pub mod error; // why there is no new root

@@ -19,7 +19,11 @@ fn run(arguments: usize) -> u8 {
     let root = Path::new("/");
     let code = match (arguments, std::env::args_os().nth(1)) {
         (0, _) => ostree_seal_root::run::run(root),
-        (1, Some(argument)) if argument == "--give-up" => 3,
+        (1, Some(argument)) if argument == "--give-up" => {
+            // Nobody is left to tell what could not be closed.
+            ostree_seal_root::tpm::close(root);
+            3
+        }
         _ => {
             eprintln!(
                 "ostree-seal-root: knows no argument but --give-up; what it does is in the initramfs's policy"

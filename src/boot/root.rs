@@ -19,6 +19,7 @@ use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
 use crate::tell::booted::BootedEntry;
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::BootState;
+use crate::tpm::{Event, Tpm};
 
 /// Where the root goes, and how it is laid out.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Destination<'a> {
     pub sysroot: &'a Path,
     /// What `prepare-root.conf` says.
     pub layout: &'a Layout,
+    /// What is told of it before it is mounted.
+    pub tpm: &'a Tpm,
 }
 
 /// The root that was built, and what is to be told about it.
@@ -68,6 +71,11 @@ fn sealed(
     let image = check::verify(found, policy)?;
     state.take_claim(image.claim(), policy);
     state.steps.end("check");
+    let event = Event::Image(image.proof().digest());
+    state.measured = destination.tpm.measure(policy.measure(), event)?;
+    if state.measured.is_some() {
+        state.steps.end("measure");
+    }
     let overlay =
         destination.with_layers(found, files, |layers| mount::mount_verified(&image, &path, layers))?;
     attach(&overlay.mount, CWD, destination.sysroot)
@@ -94,6 +102,7 @@ fn unsealed(
 ) -> Result<BuiltRoot, BootError> {
     state.policy = unsealed.path().to_owned();
     state.commit = Some(found.deployment.commit.to_string());
+    state.measured = destination.tpm.measure(unsealed.measure(), Event::Unsealed)?;
     let path = found.deployment.image_path();
     let image = match found.deployment.open_image() {
         Ok(image) => Some(image),

@@ -23,6 +23,7 @@ use crate::tell::later;
 use crate::tell::run_files::RunFiles;
 use crate::tell::state::{BootState, STATE_FILE};
 use crate::tell::trust;
+use crate::tpm::{self, Tpm};
 
 /// The most bytes of the kernel command line.
 const CMDLINE_MAX: usize = 1 << 20;
@@ -34,6 +35,7 @@ pub fn run(root: &Path) -> u8 {
     umask(Mode::empty());
     let journal = Journal::new(root);
     let Err(error) = set_up(root, &journal) else { return 0 };
+    let not_closed = tpm::close(root);
     let (kind, word, code) = if error.is_refusal() {
         (MessageKind::Refused, "refused", 3)
     } else {
@@ -48,6 +50,10 @@ pub fn run(root: &Path) -> u8 {
     let mut fields = vec![("OSTREE_SEAL_REASON", error.name())];
     fields.extend(values.named());
     journal.say(kind, &message, &fields);
+    if let Some(error) = not_closed {
+        let message = format!("what is sealed to the TPM may still open: {error}");
+        journal.say(MessageKind::Ignored, &message, &[("OSTREE_SEAL_REASON", error.name())]);
+    }
     code
 }
 
@@ -66,7 +72,8 @@ pub fn set_up(root: &Path, journal: &Journal) -> Result<(), BootError> {
     state.steps.end("read");
     let mounts = PrivateMounts::unshare(root)?;
     let mut files = RunFiles::new(root.join("run"));
-    let built = build(&mounts, &settings, &mut files, state, journal);
+    let tpm = Tpm::below(root);
+    let built = build((&mounts, &tpm), &settings, &mut files, state, journal);
     let result = built.and_then(|built| {
         mounts.publish(&built.tree)?;
         Ok(built.state)
@@ -107,7 +114,7 @@ fn read_policy(directory: &Path) -> Result<(PolicyFiles, Policy), CheckError> {
 }
 
 fn build(
-    mounts: &PrivateMounts,
+    (mounts, tpm): (&PrivateMounts, &Tpm),
     settings: &Settings,
     files: &mut RunFiles,
     mut state: BootState,
@@ -118,7 +125,7 @@ fn build(
     state.deployment.clone_from(&found.deployment.path);
     state.ignored.clone_from(&settings.target.ignored);
     state.root = settings.layout.root;
-    let destination = Destination { sysroot: mounts.sysroot(), layout: &settings.layout };
+    let destination = Destination { sysroot: mounts.sysroot(), layout: &settings.layout, tpm };
     let mut built = root::build(&destination, &found, &settings.policy, files, state)?;
     later::write(&mut built.state, &mut built.booted, &found, files)?;
     leave_trust(settings, &found, files, journal);

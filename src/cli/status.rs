@@ -228,6 +228,9 @@ fn running_paragraph(running: &Running) -> Vec<Line> {
     }
     say("policy", running.policy.clone());
     say("mount", mounted(&running.mount));
+    if let Some(measured) = &running.measured {
+        say("measured", measured.clone());
+    }
     for skipped in &running.skipped {
         say("skipped", skipped.clone());
     }

@@ -201,6 +201,8 @@ struct Shown {
     minimum_index: Option<u64>,
     accept: Vec<String>,
     on_refusal: Option<String>,
+    /// The PCR of the TPM that a boot is measured into, and whether it must be.
+    measure: Option<String>,
     trusted: Vec<String>,
     revoked: Vec<String>,
     /// Key files that don't count, and why.
@@ -224,6 +226,7 @@ impl Shown {
             minimum_index: sealed.map(SealedPolicy::minimum_index),
             accept: texts(|policy| policy.accepted().iter().map(EvidenceKind::to_string).collect()),
             on_refusal: sealed.map(|policy| policy.on_refusal().to_string()),
+            measure: sealed.and_then(SealedPolicy::measure).map(|measure| measure.to_string()),
             trusted: texts(|policy| policy.trusted().iter().map(ToString::to_string).collect()),
             revoked: texts(|policy| policy.revoked().iter().map(ToString::to_string).collect()),
             skipped: texts(|policy| policy.skipped().iter().map(ToString::to_string).collect()),
@@ -246,6 +249,7 @@ fn show(args: &ShowArgs) -> Result<()> {
         say("floor", &shown.minimum_index.unwrap_or(0).to_string());
         say("accept", &shown.accept.join(", "));
         say("refusal", shown.on_refusal.as_deref().unwrap_or("halt"));
+        say("measure", shown.measure.as_deref().unwrap_or("nothing"));
     }
     let lists = [("trusted", &shown.trusted), ("revoked", &shown.revoked), ("skipped", &shown.skipped)];
     for (name, list) in lists {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use ostree_seal_trust::evidence::EvidenceKind;
 use ostree_seal_trust::names::Product;
-use ostree_seal_trust::policy::{OnRefusal, SealedPolicy};
+use ostree_seal_trust::policy::{Measure, Need, OnRefusal, SealedPolicy};
 use ostree_seal_trust::vkey::Vkey;
 
 use crate::initrd::policy::Trust;
@@ -66,6 +66,13 @@ pub enum TrustChange {
         /// After.
         to: OnRefusal,
     },
+    /// What is measured into the TPM.
+    Measure {
+        /// Before.
+        from: Option<Measure>,
+        /// After.
+        to: Option<Measure>,
+    },
     /// The kinds of evidence.
     Accept {
         /// Before.
@@ -111,6 +118,9 @@ fn of_policies(from: &SealedPolicy, to: &SealedPolicy) -> Vec<TrustChange> {
     }
     if from.on_refusal() != to.on_refusal() {
         changes.push(TrustChange::OnRefusal { from: from.on_refusal(), to: to.on_refusal() });
+    }
+    if from.measure() != to.measure() {
+        changes.push(TrustChange::Measure { from: from.measure(), to: to.measure() });
     }
     changes
 }
@@ -181,6 +191,7 @@ impl TrustChange {
             Self::MinimumIndex { .. } => "minimum-index",
             Self::Accept { .. } => "accept",
             Self::OnRefusal { .. } => "on-refusal",
+            Self::Measure { .. } => "measure",
         }
     }
 
@@ -198,6 +209,8 @@ impl TrustChange {
             Self::Accept { from, to } => !includes(from, to),
             // Most give a root shell there.
             Self::OnRefusal { to, .. } => *to == OnRefusal::Emergency,
+            // What is sealed to the PCR as it was before the measurement stays open.
+            Self::Measure { from, to } => from.is_some_and(|from| !still_measures(from, *to)),
         };
         if loosens { Effect::Loosens } else { Effect::Tightens }
     }
@@ -213,6 +226,7 @@ impl TrustChange {
             Self::Product { from, to } => (Some(or_any(from.as_ref())), Some(or_any(to.as_ref()))),
             Self::Accept { from, to } => (Some(listed(from)), Some(listed(to))),
             Self::OnRefusal { from, to } => (Some(from.to_string()), Some(to.to_string())),
+            Self::Measure { from, to } => (Some(or_nothing(*from)), Some(or_nothing(*to))),
         }
     }
 }
@@ -246,6 +260,15 @@ impl Effect {
             Self::Rotates => "rotates",
         }
     }
+}
+
+/// Whether what closed a PCR still does, as reliably.
+fn still_measures(from: Measure, to: Option<Measure>) -> bool {
+    to.is_some_and(|to| to.pcr == from.pcr && (to.need == Need::Required || from.need == Need::Optional))
+}
+
+fn or_nothing(measure: Option<Measure>) -> String {
+    measure.map_or_else(|| "nothing".to_owned(), |measure| measure.to_string())
 }
 
 fn or_any(product: Option<&Product>) -> String {

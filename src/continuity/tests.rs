@@ -314,7 +314,7 @@ fn two_of_three_keys_suffice_when_one_is_lost() {
 fn every_change_of_trust_is_told_with_its_effect() {
     let [a, b, c] = ["a", "b", "c"].map(|name| new_key(&format!("example.com/{name}")));
     let strict = parse(
-        "product = example.com/os\nminimum-index = 9\nthreshold = 2\n",
+        "product = example.com/os\nminimum-index = 9\nthreshold = 2\n[tpm]\nmeasure = 15\n",
         &[a.vkey(), b.vkey()],
         &[c.vkey()],
     );
@@ -335,6 +335,7 @@ fn every_change_of_trust_is_told_with_its_effect() {
         ("minimum-index", Effect::Loosens),
         ("accept", Effect::Loosens),
         ("on-refusal", Effect::Loosens),
+        ("measure", Effect::Loosens),
     ];
     assert_eq!(told(&strict, &loose), BTreeMap::from(expected));
     let expected = [
@@ -345,6 +346,7 @@ fn every_change_of_trust_is_told_with_its_effect() {
         ("minimum-index", Effect::Tightens),
         ("accept", Effect::Tightens),
         ("on-refusal", Effect::Tightens),
+        ("measure", Effect::Tightens),
     ];
     assert_eq!(told(&loose, &strict), BTreeMap::from(expected));
     assert_eq!(told(&loose, &loose), BTreeMap::new());
@@ -354,6 +356,29 @@ fn every_change_of_trust_is_told_with_its_effect() {
     let changes = between(Demands::Nothing, Demands::Sealed(&strict));
     assert_eq!(changes[0].effect(), Effect::Tightens);
     assert_eq!(between(Demands::Sealed(&strict), Demands::Nothing)[0].effect(), Effect::Loosens);
+}
+
+#[test]
+fn another_pcr_or_a_tpm_that_may_be_missing_loosens() {
+    let key = new_key("example.com/a");
+    let policy = |tpm: &str| parse(&format!("[tpm]\nmeasure = 15\n{tpm}"), &[key.vkey()], &[]);
+    let (required, optional) = (policy(""), policy("tpm = optional\n"));
+    let other = parse("[tpm]\nmeasure = 14\n", &[key.vkey()], &[]);
+    let told = |from, to| between(Demands::Sealed(from), Demands::Sealed(to));
+    for (from, to, effect) in [
+        (&required, &optional, Effect::Loosens),
+        (&optional, &required, Effect::Tightens),
+        (&required, &other, Effect::Loosens),
+        (&optional, &other, Effect::Loosens),
+    ] {
+        let changes = told(from, to);
+        assert_eq!(
+            changes.iter().map(|change| (change.word(), change.effect())).collect::<Vec<_>>(),
+            [("measure", effect)]
+        );
+    }
+    let text = told(&required, &optional)[0].to_string();
+    assert_eq!(text, "measure changes from PCR 15, required to PCR 15, optional (LOOSENS)");
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub struct Running {
     /// Kernel arguments that looked like orders and were ignored.
     #[serde(default)]
     pub ignored_arguments: Vec<String>,
+    /// What was measured into the TPM, if the policy asked for it.
+    #[serde(default)]
+    pub measured: Option<String>,
     /// The time that each step took, and `total`.
     #[serde(default)]
     pub microseconds: BTreeMap<String, u64>,

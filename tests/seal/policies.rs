@@ -5,7 +5,7 @@ use std::path::Path;
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy;
 use ostree_seal_trust::evidence::EvidenceKind;
-use ostree_seal_trust::policy::{ConfError, OnRefusal, Policy, PolicyError, SkippedKeyReason};
+use ostree_seal_trust::policy::{ConfError, Measure, Need, OnRefusal, Policy, PolicyError, SkippedKeyReason};
 use ostree_seal_trust::refusal::Refusal;
 
 use crate::fixture::{CONF, Key, Trust, other, release};
@@ -54,6 +54,46 @@ fn a_refusal_halts_unless_the_policy_says_otherwise() {
 }
 
 #[test]
+fn a_measurement_is_asked_for_by_its_pcr_and_must_work_unless_the_policy_says_otherwise() {
+    for (section, expected) in [
+        ("", None),
+        ("[tpm]\nmeasure = 15\n", Some(Measure { pcr: 15, need: Need::Required })),
+        ("[tpm]\ntpm = required\nmeasure = 8 # the first\n", Some(Measure { pcr: 8, need: Need::Required })),
+        ("[tpm]\nmeasure = 9\ntpm = optional\n", Some(Measure { pcr: 9, need: Need::Optional })),
+    ] {
+        for mode in ["sealed", "unsealed"] {
+            for conf in
+                [format!("[seal]\nmode = {mode}\n{section}"), format!("{section}[seal]\nmode = {mode}\n")]
+            {
+                let policy = Trust::new(&conf, &[&release()], &[]).load().unwrap();
+                assert_eq!(policy.measure(), expected, "{conf}");
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_measurement_that_is_not_understood() {
+    // PCRs of the firmware, and those that anybody can reset.
+    for pcr in ["", "0", "7", "16", "23", "24", "015", "+15", "0xf", "15,14", "271"] {
+        let (line, error) = wrong(&format!("{CONF}[tpm]\nmeasure = {pcr}\n"));
+        assert_eq!((line, error), (6, ConfError::Measure(pcr.to_owned())));
+    }
+    for word in ["", "yes", "Required", "required optional"] {
+        let error = wrong(&format!("{CONF}[tpm]\nmeasure = 15\ntpm = {word}\n")).1;
+        assert_eq!(error, ConfError::Tpm(word.to_owned()));
+    }
+    assert_eq!(wrong(&format!("{CONF}[tpm]\n")), (0, ConfError::NoMeasure));
+    assert_eq!(wrong(&format!("{CONF}[tpm]\ntpm = optional\n")), (0, ConfError::NoMeasure));
+    let twice = format!("{CONF}[tpm]\nmeasure = 15\n[tpm]\n");
+    assert_eq!(wrong(&twice), (7, ConfError::RepeatedSection("tpm".to_owned())));
+    assert_eq!(wrong(&format!("{CONF}measure = 15\n")).1, ConfError::UnknownKey("measure".to_owned()));
+    for key in ["mode", "threshold", "Measure"] {
+        assert_eq!(wrong(&format!("{CONF}[tpm]\n{key} = 15\n")).1, ConfError::UnknownKey(key.to_owned()));
+    }
+}
+
+#[test]
 fn only_the_word_unsealed_gives_leave_to_mount_unchecked() {
     assert!(matches!(Trust::new("[seal]\nmode = unsealed\n", &[], &[]).load(), Ok(Policy::Unsealed(_))));
     for word in ["", "Unsealed", "UNSEALED", "no", "0", "off", "unsealed;", "unsealed sealed", "\"unsealed\""]
@@ -81,7 +121,7 @@ fn refuses_unknown_policy_key() {
 #[test]
 fn refuses_unknown_or_repeated_section() {
     assert_eq!(wrong(&format!("{CONF}[root]\n")), (5, ConfError::UnknownSection("root".to_owned())));
-    assert_eq!(wrong(&format!("{CONF}[seal]\n")), (5, ConfError::RepeatedSection));
+    assert_eq!(wrong(&format!("{CONF}[seal]\n")), (5, ConfError::RepeatedSection("seal".to_owned())));
     assert_eq!(wrong("mode = sealed\n"), (1, ConfError::NoSection("mode".to_owned())));
     assert_eq!(wrong("[seal\nmode = sealed\n").0, 1);
 }

@@ -48,6 +48,7 @@ root   | debian-archive-keyring | test -r /usr/share/keyrings/debian-archive-key
 vm     | qemu-system-x86        | command -v qemu-system-x86_64
 vm     | busybox-static         | busybox_is_static
 vm     | kmod                   | command -v depmod
+vm     | swtpm                  | command -v swtpm
 "
 
 # A dynamic busybox is useless in an initramfs that holds no libc.

@@ -108,6 +108,13 @@ boot_qemu() {
 disk() { drive "$1" "${2:-sysroot}" off; }
 scratch_disk() { drive "$1" "${2:-sysroot}" on; }
 
+# tpm DIR: starts a TPM with its state in DIR, which ends with its guest, and adds QEMU arguments for it to QEMU_DISKS.
+tpm() {
+    mkdir -p "$1"
+    swtpm socket --tpm2 --tpmstate "dir=$1" --ctrl "type=unixio,path=$1/socket" --flags startup-clear --terminate --daemon
+    QEMU_DISKS+=(-chardev "socket,id=tpm,path=$1/socket" -tpmdev "emulator,id=tpm0,chardev=tpm" -device "tpm-crb,tpmdev=tpm0")
+}
+
 drive() {
     QEMU_DISKS+=(-drive "file=$1,if=none,format=raw,id=$2,snapshot=$3,cache=unsafe" -device "virtio-blk-pci,drive=$2,serial=$2")
 }

@@ -96,7 +96,7 @@ prepare() {
 }
 
 settings() {
-    unset DISK_SIZE VM_TIMEOUT VM_MEMORY VM_CMDLINE
+    unset DISK_SIZE VM_TIMEOUT VM_MEMORY VM_CMDLINE VM_TPM
     # shellcheck source=/dev/null
     if [ -e "$1/settings" ]; then . "$1/settings"; fi
 }
@@ -105,6 +105,7 @@ boot_once() {
     local test=$1 suite=$2 work=$WORKS/$1 status=0
     settings "$work"
     QEMU_DISKS=()
+    if [ -n "${VM_TPM:-}" ]; then tpm "$work/$suite.tpm"; fi
     scratch_disk "$work/disk.img"
     make_initramfs "$suite" "$work/$suite.initramfs" "$work/guest"
     run_guest "$suite" "$work/$suite.initramfs" "$work/$suite.results" "$work/$suite.console" "${QEMU_DISKS[@]}" || status=$?
@@ -170,7 +171,7 @@ report() {
     if [ -z "${OSTREE_SEAL_VM_KEEP:-}" ] && [ -d "$WORKS/$test/$suite" ]; then remove "$WORKS/$test/$suite"; fi
 }
 
-need_programs qemu-system-x86_64 busybox cpio mke2fs modprobe xz timeout flock
+need_programs qemu-system-x86_64 swtpm busybox cpio mke2fs modprobe xz timeout flock
 for program in "$SEAL" "$SEAL_ROOT" "$VM_HELPER"; do
     [ -x "$program" ] || die "$program is not built: run 'make build-vm'"
 done

@@ -2,6 +2,7 @@
 
 use super::journal::{Journal, MessageKind};
 use super::state::BootState;
+use crate::tpm::Measured;
 
 /// Tells what was mounted, and what was passed over on the way.
 pub fn announce(journal: &Journal, state: &BootState) {
@@ -13,6 +14,9 @@ pub fn announce(journal: &Journal, state: &BootState) {
     } else {
         let message = format!("root is UNSEALED: {} says so, and nothing was checked", state.policy);
         journal.say(MessageKind::Unsealed, &message, &fields);
+    }
+    if let Some(measured @ (Measured::Skipped(_) | Measured::NotLogged { .. })) = &state.measured {
+        journal.say(MessageKind::Ignored, &format!("measured: {measured}"), &[]);
     }
     for argument in &state.ignored {
         let message =

@@ -66,7 +66,7 @@ impl From<&BootError> for Fields {
             BootError::Unreadable(path) | BootError::NotAnImage(path) => Self::of_file(format!("/{path}")),
             BootError::NotEnforced(options) => Self::of("verity=require", options),
             BootError::Layout(error) => Self::of_file(error.path.display()).with_found(&error.problem),
-            BootError::Kernel(_) | BootError::Step { .. } => Self::default(),
+            BootError::Kernel(_) | BootError::Tpm(_) | BootError::Step { .. } => Self::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use ostree_seal_trust::policy::SealedPolicy;
 
 use crate::layout::prepare_root_conf::RootMode;
 use crate::mount::Method;
+use crate::tpm::Measured;
 
 /// The file, in `/run`.
 pub const STATE_FILE: &str = "ostree-seal/state.json";
@@ -41,6 +42,8 @@ pub struct BootState {
     pub root: RootMode,
     /// Kernel arguments that looked like orders and were ignored.
     pub ignored: Vec<String>,
+    /// What was measured into the TPM, if the policy asks for it.
+    pub measured: Option<Measured>,
     /// The time that each step took.
     pub steps: Steps,
 }
@@ -113,6 +116,7 @@ impl BootState {
             ("deployment", string(&self.deployment)),
             ("mount", mount),
             ("ignored_arguments", list(&self.ignored)),
+            ("measured", opt(self.measured.as_ref().map(Measured::to_string).as_deref())),
             ("microseconds", object(&steps)),
         ]);
         text.push('\n');
@@ -176,7 +180,7 @@ mod tests {
             r#"{"version":1,"mode":"unsealed","digest":null,"commit":null,"product":null,"index":null,"#,
             r#""evidence":null,"keys":[],"skipped":[],"policy":"","deployment":"","#,
             r#""mount":{"image":null,"layers":null,"verity":null,"root":"read-only"},"#,
-            r#""ignored_arguments":[],"microseconds":{"total":0}}"#,
+            r#""ignored_arguments":[],"measured":null,"microseconds":{"total":0}}"#,
             "\n"
         );
         assert_eq!(state.to_json(), expected);

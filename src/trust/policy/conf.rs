@@ -12,6 +12,8 @@ use crate::names::{Product, ProductError};
 use crate::note::{SIGNATURES_MAX, parse_index};
 use crate::text::shortened;
 
+use super::measure::{Measure, Need, PCR_MAX, PCR_MIN, parse_need, parse_pcr};
+
 /// What `policy.conf` says.
 #[derive(Debug, Clone)]
 pub(super) struct Conf {
@@ -21,6 +23,7 @@ pub(super) struct Conf {
     pub(super) threshold: usize,
     pub(super) minimum_index: u64,
     pub(super) on_refusal: OnRefusal,
+    pub(super) measure: Option<Measure>,
 }
 
 /// What becomes of a machine whose root was refused: `on-refusal`.
@@ -51,10 +54,10 @@ pub enum ConfError {
     Shape(String),
     /// A key before the first section.
     NoSection(String),
-    /// A section other than `[seal]`.
+    /// A section other than `[seal]` and `[tpm]`.
     UnknownSection(String),
-    /// `[seal]` a second time.
-    RepeatedSection,
+    /// A section a second time.
+    RepeatedSection(String),
     /// A key that means nothing here.
     UnknownKey(String),
     /// A key a second time.
@@ -73,28 +76,45 @@ pub enum ConfError {
     MinimumIndex(String),
     /// `on-refusal` is none of its three words.
     OnRefusal(String),
+    /// `measure` is no PCR that may be measured into.
+    Measure(String),
+    /// `measure` is missing in `[tpm]`.
+    NoMeasure,
+    /// `tpm` is neither `required` nor `optional`.
+    Tpm(String),
+}
+
+/// The sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Section {
+    Seal,
+    Tpm,
 }
 
 /// The values as they come, before the defaults.
 #[derive(Debug, Default)]
 struct Raw {
+    /// The sections that have begun; the last one is the one that a key belongs to.
+    sections: Vec<Section>,
     mode: Option<Mode>,
     product: Option<Product>,
     accept: Option<Vec<EvidenceKind>>,
     threshold: Option<usize>,
     minimum_index: Option<u64>,
     on_refusal: Option<OnRefusal>,
+    pcr: Option<u8>,
+    need: Option<Need>,
 }
 
 impl Conf {
     /// Reads the file; an error comes with the number of its line, or 0 for the file as a whole.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, (usize, ConfError)> {
         let text = core::str::from_utf8(bytes).map_err(|_| (0, ConfError::NotText))?;
-        let mut raw = None;
+        let mut raw = Raw::default();
         for (line, number) in text.split('\n').zip(1..) {
             parse_line(line, &mut raw).map_err(|error| (number, error))?;
         }
-        let raw = raw.unwrap_or_default();
+        let measure = raw.measure().map_err(|error| (0, error))?;
         Ok(Self {
             mode: raw.mode.ok_or((0, ConfError::NoMode))?,
             product: raw.product,
@@ -102,11 +122,12 @@ impl Conf {
             threshold: raw.threshold.unwrap_or(1),
             minimum_index: raw.minimum_index.unwrap_or(0),
             on_refusal: raw.on_refusal.unwrap_or_default(),
+            measure,
         })
     }
 }
 
-fn parse_line(line: &str, raw: &mut Option<Raw>) -> Result<(), ConfError> {
+fn parse_line(line: &str, raw: &mut Raw) -> Result<(), ConfError> {
     if line.contains(|c: char| c.is_control() && c != '\t') {
         return Err(ConfError::NotText);
     }
@@ -115,19 +136,13 @@ fn parse_line(line: &str, raw: &mut Option<Raw>) -> Result<(), ConfError> {
         return Ok(());
     }
     if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        return match (section, &raw) {
-            ("seal", None) => {
-                *raw = Some(Raw::default());
-                Ok(())
-            }
-            ("seal", Some(_)) => Err(ConfError::RepeatedSection),
-            _ => Err(ConfError::UnknownSection(shortened(section))),
-        };
+        return raw.begin(section);
     }
     let (key, value) = line.split_once('=').ok_or_else(|| ConfError::Shape(shortened(line)))?;
     let (key, value) = (key.trim(), value.trim());
-    match raw {
-        Some(raw) => raw.set(key, value),
+    match raw.sections.last() {
+        Some(Section::Seal) => raw.set_seal(key, value),
+        Some(Section::Tpm) => raw.set_tpm(key, value),
         None => Err(ConfError::NoSection(shortened(key))),
     }
 }
@@ -143,7 +158,40 @@ fn without_comment(line: &str) -> &str {
 }
 
 impl Raw {
-    fn set(&mut self, key: &str, value: &str) -> Result<(), ConfError> {
+    fn begin(&mut self, name: &str) -> Result<(), ConfError> {
+        let section = match name {
+            "seal" => Section::Seal,
+            "tpm" => Section::Tpm,
+            _ => return Err(ConfError::UnknownSection(shortened(name))),
+        };
+        if self.sections.contains(&section) {
+            return Err(ConfError::RepeatedSection(name.to_owned()));
+        }
+        self.sections.push(section);
+        Ok(())
+    }
+
+    /// A section that names no PCR means nothing.
+    fn measure(&self) -> Result<Option<Measure>, ConfError> {
+        match self.pcr {
+            Some(pcr) => Ok(Some(Measure { pcr, need: self.need.unwrap_or_default() })),
+            None if self.sections.contains(&Section::Tpm) => Err(ConfError::NoMeasure),
+            None => Ok(None),
+        }
+    }
+
+    fn set_tpm(&mut self, key: &str, value: &str) -> Result<(), ConfError> {
+        let wrong = || shortened(value);
+        match key {
+            "measure" => {
+                once(key, &mut self.pcr, parse_pcr(value).ok_or_else(|| ConfError::Measure(wrong()))?)
+            }
+            "tpm" => once(key, &mut self.need, parse_need(value).ok_or_else(|| ConfError::Tpm(wrong()))?),
+            _ => Err(ConfError::UnknownKey(shortened(key))),
+        }
+    }
+
+    fn set_seal(&mut self, key: &str, value: &str) -> Result<(), ConfError> {
         let wrong = || shortened(value);
         match key {
             "mode" => once(key, &mut self.mode, value.parse()?),
@@ -233,15 +281,17 @@ impl fmt::Display for ConfError {
         match self {
             Self::NotText => write!(f, "it is not plain UTF-8 text with newlines"),
             Self::Shape(line) => write!(f, "\"{line}\" is neither [SECTION] nor KEY = VALUE"),
-            Self::NoSection(key) => write!(f, "the key \"{key}\" stands before [seal]"),
-            Self::UnknownSection(name) => {
-                write!(f, "the section \"{name}\" is unknown, only [seal] is known")
+            Self::NoSection(key) => {
+                write!(f, "the key \"{key}\" stands before the first section, such as [seal]")
             }
-            Self::RepeatedSection => write!(f, "[seal] is there twice"),
+            Self::UnknownSection(name) => {
+                write!(f, "the section \"{name}\" is unknown, only [seal] and [tpm] are known")
+            }
+            Self::RepeatedSection(name) => write!(f, "[{name}] is there twice"),
             Self::UnknownKey(key) => {
                 write!(
                     f,
-                    "the key \"{key}\" is unknown; known are mode, product, accept, threshold, minimum-index, on-refusal"
+                    "the key \"{key}\" is unknown; known are mode, product, accept, threshold, minimum-index, on-refusal in [seal] and measure, tpm in [tpm]"
                 )
             }
             Self::RepeatedKey(key) => write!(f, "the key \"{key}\" is there twice"),
@@ -260,6 +310,11 @@ impl fmt::Display for ConfError {
             Self::OnRefusal(found) => {
                 write!(f, "on-refusal must be halt, reboot or emergency, found \"{found}\"")
             }
+            Self::Measure(found) => {
+                write!(f, "measure must be a PCR from {PCR_MIN} to {PCR_MAX}, found \"{found}\"")
+            }
+            Self::NoMeasure => write!(f, "[tpm] must have measure = PCR, found no measure"),
+            Self::Tpm(found) => write!(f, "tpm must be required or optional, found \"{found}\""),
         }
     }
 }

@@ -16,10 +16,12 @@ use keys::Keys;
 pub use conf::{ConfError, OnRefusal};
 pub use files::{FILE_MAX, FILES_MAX, KeyFile, PolicyFiles};
 pub use keys::{SkippedKey, SkippedKeyReason};
+pub use measure::{Measure, Need, PCR_MAX, PCR_MIN};
 
 mod conf; // policy.conf
 mod files; // the directory's files, as bytes
 mod keys; // which keys count
+mod measure; // what goes into the TPM
 
 /// What is asked of the root: an image that trusted keys vouch for, or nothing. There is no third way and no switch
 /// between the two but `mode` in `policy.conf`.
@@ -43,6 +45,7 @@ pub struct SealedPolicy {
     revoked: Vec<Vkey>,
     skipped: Vec<SkippedKey>,
     on_refusal: OnRefusal,
+    measure: Option<Measure>,
 }
 
 /// Why a policy can't be gone by.
@@ -85,6 +88,7 @@ pub enum PolicyError {
 pub struct Unsealed {
     path: String,
     on_refusal: OnRefusal,
+    measure: Option<Measure>,
 }
 
 impl Policy {
@@ -102,7 +106,8 @@ impl Policy {
             }
         }
         if conf.mode == Mode::Unsealed {
-            return Ok(Self::Unsealed(Unsealed { path: path.clone(), on_refusal: conf.on_refusal }));
+            let (on_refusal, measure) = (conf.on_refusal, conf.measure);
+            return Ok(Self::Unsealed(Unsealed { path: path.clone(), on_refusal, measure }));
         }
         let keys = Keys::sort_out(files).map_err(|file| PolicyError::RevocationNotUnderstood { file })?;
         let (threshold, usable) = (conf.threshold, keys.distinct());
@@ -124,6 +129,7 @@ impl Policy {
             revoked: keys.revoked,
             skipped: keys.skipped,
             on_refusal: conf.on_refusal,
+            measure: conf.measure,
         }))
     }
 
@@ -132,6 +138,14 @@ impl Policy {
         match self {
             Self::Sealed(policy) => policy.on_refusal(),
             Self::Unsealed(policy) => policy.on_refusal,
+        }
+    }
+
+    /// What is measured into the TPM, if anything is.
+    pub fn measure(&self) -> Option<Measure> {
+        match self {
+            Self::Sealed(policy) => policy.measure(),
+            Self::Unsealed(policy) => policy.measure(),
         }
     }
 }
@@ -172,6 +186,11 @@ impl SealedPolicy {
         self.on_refusal
     }
 
+    /// What is measured into the TPM, if anything is.
+    pub fn measure(&self) -> Option<Measure> {
+        self.measure
+    }
+
     /// The keys that count, none of them revoked. One public key may be here under several names.
     pub fn trusted(&self) -> &[Vkey] {
         &self.trusted
@@ -192,6 +211,11 @@ impl Unsealed {
     /// The policy file that says so.
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// What is measured into the TPM, if anything is.
+    pub fn measure(&self) -> Option<Measure> {
+        self.measure
     }
 }
 

@@ -382,3 +382,6 @@ flip_back
 
 # shellcheck source=tests/vm/boot/kernels.sh
 . ./kernels.sh
+
+# shellcheck source=tests/vm/boot/tpm.sh
+. ./tpm.sh

@@ -96,4 +96,4 @@ offset() { grep -abo "$1" "$image" | head -n 1 | cut -d: -f1; }
 cp "$SEAL_ROOT" "$VM_HELPER" "$GUEST"
 add_closure / "$(command -v strace)" "$GUEST/strace"
 add_closure / "$(command -v fsverity)" "$GUEST/strace"
-printf 'DISK_SIZE=64M\nVM_TIMEOUT=900\n' >"$WORK/settings"
+printf 'DISK_SIZE=64M\nVM_TIMEOUT=900\nVM_TPM=yes\n' >"$WORK/settings"
