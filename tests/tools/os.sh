@@ -34,7 +34,7 @@ os_add_kernel() {
 }
 
 # os_initramfs TREE DRACUT-MODULE...: runs the tree's own dracut. Everything that goes into the initramfs must be in place.
-# OS_OMIT names dracut modules to leave out.
+# OS_OMIT names dracut modules to leave out, OS_COMPRESS is dracut's option for the compression.
 os_initramfs() {
     local tree=$1 kver log
     shift
@@ -42,15 +42,15 @@ os_initramfs() {
     log=$(mktemp)
     # shellcheck disable=SC2016 # expanded by the inner shell
     if ! unshare --mount --pid --fork sh -ec '
-        tree=$1 kver=$2 modules=$3 omit=$4
+        tree=$1 kver=$2 modules=$3 omit=$4 compress=$5
         mount --make-rprivate /
         mount -t proc proc "$tree/proc"
         mount --rbind /sys "$tree/sys"
         mount --rbind /dev "$tree/dev"
         for directory in run tmp var/tmp; do mount -t tmpfs tmpfs "$tree/$directory"; done
-        chroot "$tree" dracut --no-hostonly --reproducible --force --quiet --zstd --kver "$kver" --add "$modules" ${omit:+--omit "$omit"} \
+        chroot "$tree" dracut --no-hostonly --reproducible --force --quiet "$compress" --kver "$kver" --add "$modules" ${omit:+--omit "$omit"} \
             --add-drivers "virtio_blk virtio_pci ext4 erofs overlay loop" "/usr/lib/modules/$kver/initramfs.img"
-    ' os_initramfs "$tree" "$kver" "$*" "${OS_OMIT:-}" >"$log" 2>&1; then
+    ' os_initramfs "$tree" "$kver" "$*" "${OS_OMIT:-}" "${OS_COMPRESS:---zstd}" >"$log" 2>&1; then
         tail -n 20 "$log" >&2
         die "dracut could not make the initramfs of $tree"
     fi

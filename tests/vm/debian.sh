@@ -12,7 +12,7 @@ BRANCH=test/os
 debian_root() { FINISH=slim os_root "$ROOT" sid; }
 
 # What takes no part in a boot, as in Debian's slim images: a guest has to hash and look at each file. Of the units, what waits
-# for a person or for hardware that a guest doesn't have.
+# for a person or for hardware that a guest doesn't have, and what nobody here uses: each costs half a second when it is emulated.
 slim() {
     local share unit
     for share in bash-completion bug common-licenses debianutils doc gcc gnupg i18n info keyrings lintian locale man menu perl \
@@ -23,7 +23,10 @@ slim() {
         "$1"/usr/lib/udev/hwdb.d "$1"/usr/bin/perl* "$1"/var/lib/dpkg/info
     : >"$1/usr/lib/udev/hwdb.bin"
     for unit in e2scrub_reap.service getty@tty1.service serial-getty@ttyS0.service systemd-logind.service systemd-logind-varlink.socket \
-        systemd-hwdb-update.service; do
+        systemd-hwdb-update.service dev-{hugepages,mqueue}.mount sys-kernel-{config,debug,tracing}.mount sys-fs-fuse-connections.mount \
+        proc-sys-fs-binfmt_misc.automount modprobe@{configfs,dm_mod,efi_pstore,fuse,loop}.service kmod-static-nodes.service \
+        systemd-{creds,factory-reset,hostnamed,journalctl,sysext,sysinstall,udevd-varlink}.socket systemd-udev-load-credentials.service \
+        apt-daily{,-upgrade}.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer; do
         ln -sf /dev/null "$1/usr/lib/systemd/system/$unit"
     done
     # Of the devices that were there before udev, those that a guest waits for; there are hundreds of others.
@@ -49,11 +52,13 @@ debian_tree() {
     os_layout "$tree"
 }
 
-# debian_initramfs TREE DRACUT-MODULE...: without what no guest needs.
+# debian_initramfs TREE DRACUT-MODULE...: without what no guest needs, and not compressed: the kernel and each `deploy` and
+# `status` would unpack it, which takes seconds in a guest. OS_COMPRESS=--zstd makes what dracut makes elsewhere.
 debian_initramfs() {
     local tree=$1
     shift
-    OS_OMIT="hwdb lunmask nvdimm qemu resume systemd-battery-check terminfo usrmount virtfs virtiofs" \
+    OS_COMPRESS=${OS_COMPRESS:---no-compress} \
+        OS_OMIT="hwdb lunmask nvdimm qemu resume systemd-battery-check terminfo usrmount virtfs virtiofs" \
         os_initramfs "$tree" "$@"
 }
 

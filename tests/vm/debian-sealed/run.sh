@@ -84,7 +84,7 @@ boot() {
 }
 
 key example.com/release
-debian_tree "$SUITE" "$WORK/tree" "ostree ostree-seal" customise >&2
+OS_COMPRESS=--zstd debian_tree "$SUITE" "$WORK/tree" "ostree ostree-seal" customise >&2
 debian_sysroot "$WORK/sysroot" >&2
 debian_commit "$WORK/sysroot" "$WORK/tree" >&2
 debian_deploy "$WORK/sysroot" >&2
