@@ -6,14 +6,15 @@ use std::path::Path;
 
 use ostree_seal_trust::policy::{Policy, SealedPolicy, Unsealed};
 use rustix::fs::CWD;
+use rustix::mount::MountFlags;
 
 use crate::check;
 use crate::check::verity;
 use crate::error::{BootError, Doing};
 use crate::find::Found;
 use crate::find::deployment::{self, DeploymentError, OBJECTS};
-use crate::layout::NewRoot;
 use crate::layout::prepare_root_conf::{self, Layout, LayoutError, RootMode};
+use crate::layout::{NO_PRIVILEGES, NewRoot};
 use crate::mount::namespace::{attach, clone_tree};
 use crate::mount::{self, Changes, Layers, Overlay, UnverifiedImage};
 use crate::tell::booted::BootedEntry;
@@ -177,8 +178,12 @@ impl BuiltRoot {
         files.directory("ostree", 0o755)?;
         let image = self.state.method.is_some();
         let read_only = sysroot_is_read_only(destination.layout, found, image)?;
-        let root =
-            NewRoot { path: destination.sysroot, physical: &found.physical, deployment: &found.deployment };
+        let root = NewRoot {
+            path: destination.sysroot,
+            physical: &found.physical,
+            deployment: &found.deployment,
+            of_disk: if self.state.sealed { NO_PRIVILEGES } else { MountFlags::empty() },
+        };
         if destination.layout.etc_transient {
             let changes = transient_etc(files)?;
             self.booted.push(BootedEntry::text("transient-etc", parent(&changes.upper)));

@@ -26,7 +26,12 @@ pub struct NewRoot<'a> {
     pub physical: &'a OwnedFd,
     /// The deployment.
     pub deployment: &'a DeploymentDir,
+    /// What the mounts on `/boot` and `/sysroot` may not do: [`NO_PRIVILEGES`] where everything else is checked.
+    pub of_disk: MountFlags,
 }
+
+/// Nobody checks the physical root: what has the set-user-ID bit there, or is a device, counts as a plain file.
+pub const NO_PRIVILEGES: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 
 impl NewRoot<'_> {
     /// `/etc` of the deployment, writable.
@@ -57,7 +62,9 @@ impl NewRoot<'_> {
         let doing = Doing::step("mounting the physical root on /sysroot");
         let place = self.path.join("sysroot");
         let tree = clone_tree(self.physical).map_err(&doing)?;
-        attach(tree, rustix::fs::CWD, &place).map_err(&doing)?;
+        attach(tree, rustix::fs::CWD, &place)
+            .and_then(|()| restrict(&place, self.of_disk))
+            .map_err(&doing)?;
         if read_only {
             let var = self.stateroot_var();
             self.attach_var(&place.join(var))?;
@@ -78,6 +85,7 @@ impl NewRoot<'_> {
         }
         clone_tree(boot)
             .and_then(|tree| attach(tree, rustix::fs::CWD, &place))
+            .and_then(|()| restrict(&place, self.of_disk))
             .map_err(Doing::step("mounting the physical root's boot on /boot"))
     }
 
@@ -114,20 +122,78 @@ fn directory(dir: &OwnedFd, path: &str) -> Result<OwnedFd, Errno> {
 
 /// Makes the mount at `place` read-only or writable. Its other restrictions stay.
 fn set_read_only(place: &Path, read_only: bool) -> Result<(), Errno> {
+    let current = restrictions(place)?;
+    let mut wanted = current;
+    wanted.set(MountFlags::RDONLY, read_only);
+    remount(place, current, wanted)
+}
+
+/// Adds restrictions to the mount at `place`.
+fn restrict(place: &Path, more: MountFlags) -> Result<(), Errno> {
+    let current = restrictions(place)?;
+    remount(place, current, current | more)
+}
+
+fn remount(place: &Path, current: MountFlags, wanted: MountFlags) -> Result<(), Errno> {
+    if current == wanted { Ok(()) } else { mount_remount(place, MountFlags::BIND | wanted, "") }
+}
+
+/// What the mount at `place` doesn't let anybody do.
+fn restrictions(place: &Path) -> Result<MountFlags, Errno> {
     let seen = rustix::fs::openat(rustix::fs::CWD, place, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let kept = [
+    let current = fstatvfs(seen.as_fd())?.f_flag;
+    let mut found = MountFlags::empty();
+    for (is, flag) in [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
         (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
         (StatVfsMountFlags::NODEV, MountFlags::NODEV),
         (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
-    ];
-    let current = fstatvfs(seen.as_fd())?.f_flag;
-    if current.contains(StatVfsMountFlags::RDONLY) == read_only {
-        return Ok(());
+    ] {
+        found.set(flag, current.contains(is));
     }
-    let mut flags = MountFlags::BIND;
-    for (is, keep) in kept {
-        flags.set(keep, current.contains(is));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::ErrorKind;
+
+    use rustix::fs::{CWD, mknodat};
+    use rustix::mount::{MountPropagationFlags, mount, unmount};
+    use rustix::process::geteuid;
+
+    use super::{
+        FileType, Mode, MountFlags, NO_PRIVILEGES, mount_change, restrict, restrictions, set_read_only,
+    };
+    use crate::mount::namespace::unshare_mounts;
+
+    #[test]
+    fn what_the_disk_brings_has_no_privileges_and_stays_so_when_it_becomes_writable() {
+        if !geteuid().is_root() {
+            println!(
+                "SKIP what_the_disk_brings_has_no_privileges_and_stays_so_when_it_becomes_writable: needs root"
+            );
+            return;
+        }
+        let place = std::env::temp_dir().join(format!("ostree-seal-restrict-{}", std::process::id()));
+        std::fs::create_dir(&place).unwrap();
+        unshare_mounts().unwrap();
+        mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+        let zero = place.join("zero");
+        mknodat(CWD, &zero, FileType::CharacterDevice, Mode::RUSR, rustix::fs::makedev(1, 5)).unwrap();
+        File::open(&zero).unwrap();
+        assert_eq!(restrictions(&place).unwrap(), MountFlags::empty());
+        restrict(&place, MountFlags::empty()).unwrap();
+        restrict(&place, NO_PRIVILEGES).unwrap();
+        assert_eq!(restrictions(&place).unwrap(), NO_PRIVILEGES);
+        assert_eq!(File::open(&zero).unwrap_err().kind(), ErrorKind::PermissionDenied);
+        set_read_only(&place, true).unwrap();
+        assert_eq!(restrictions(&place).unwrap(), NO_PRIVILEGES | MountFlags::RDONLY);
+        set_read_only(&place, false).unwrap();
+        assert_eq!(restrictions(&place).unwrap(), NO_PRIVILEGES);
+        unmount(&place, rustix::mount::UnmountFlags::empty()).unwrap();
+        std::fs::remove_dir(&place).unwrap();
     }
-    flags.set(MountFlags::RDONLY, read_only);
-    mount_remount(place, flags, "")
 }

@@ -107,6 +107,7 @@ GENUINE 42"
 boots usr_and_root_are_read_only "touch /sysroot/usr/x /sysroot/x 2>&1 | grep -c 'Read-only file system'" 2
 boots etc_is_writable_and_the_deployments "cat /sysroot/etc/settings; touch /sysroot/etc/x && rm /sysroot/etc/x" "local settings"
 boots sysroot_is_read_only_and_var_in_it_is_not "touch /sysroot/sysroot/x 2>&1 | grep -c Read-only; touch /sysroot/sysroot/ostree/deploy/small/var/x" 1
+boots the_physical_root_has_no_privileges_in_the_new_root "grep -c ' /sysroot/sysroot [^ ]* ro,nosuid,nodev' /proc/mounts" 1
 boots run_has_what_later_stages_read "cd /run && stat -c '%a %n' ostree ostree/.private ostree/.private/cfsroot-lower ostree-booted systemd/volatile-root ostree-seal/state.json && ls /run" \
     "755 ostree
 0 ostree/.private
