@@ -70,19 +70,16 @@ fn is_initial_root(line: &str) -> bool {
 
 /// Waits until nobody has pressed a key for a while. Without a console there is nobody to wait for.
 fn halt_later(path: &Path) {
-    let Ok(console) = openat(CWD, path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-    else {
-        return;
-    };
+    let Some(mut console) = open(path) else { return };
     // Each key counts, not each line; and none is shown.
     if let Ok(mut terminal) = tcgetattr(&console) {
         terminal.make_raw();
-        let _ = tcsetattr(&console, OptionalActions::Flush, &terminal);
+        let _ = tcsetattr(&console, OptionalActions::Now, &terminal);
     }
-    let mut console = File::from(console);
-    let text =
-        format!("ostree-seal-root: nothing was started; power off after {HALT_AFTER} s without a key\r\n");
-    let _ = console.write_all(text.as_bytes());
+    say(
+        &mut console,
+        &format!("ostree-seal-root: nothing was started; power off after {HALT_AFTER} s without a key\r\n"),
+    );
     let wait = Timespec { tv_sec: HALT_AFTER, tv_nsec: 0 };
     let mut key = [0; 64];
     while poll(&mut [PollFd::new(&console, PollFlags::IN)], Some(&wait)) == Ok(1) {
@@ -93,16 +90,31 @@ fn halt_later(path: &Path) {
 }
 
 fn reboot_later(path: &Path) {
-    let text = format!("ostree-seal-root: nothing was started; restart in {REBOOT_AFTER} s\r\n");
-    let _ = File::options().write(true).open(path).and_then(|mut console| console.write_all(text.as_bytes()));
+    if let Some(mut console) = open(path) {
+        say(&mut console, &format!("ostree-seal-root: nothing was started; restart in {REBOOT_AFTER} s\r\n"));
+    }
     sleep(Duration::from_secs(REBOOT_AFTER));
+}
+
+/// The console. A line without a carrier and a terminal that has been stopped (Ctrl-S, flow control) hold nobody up.
+fn open(path: &Path) -> Option<File> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).ok().map(File::from)
+}
+
+/// Says it to who can read it. The boot ends all the same where nobody can.
+fn say(console: &mut File, text: &str) {
+    let _ = console.write_all(text.as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::path::Path;
 
-    use super::{is_initial_root, is_initramfs};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::{is_initial_root, is_initramfs, open, say};
 
     #[test]
     fn only_what_the_kernel_unpacked_is_the_initramfs() {
@@ -125,5 +137,21 @@ mod tests {
     fn a_running_system_is_no_initramfs() {
         assert!(!is_initramfs(Path::new("/")));
         assert!(!is_initramfs(Path::new("/nowhere")));
+    }
+
+    // A pipe that nobody empties stands for a terminal that has been stopped.
+    #[test]
+    fn a_console_that_takes_nothing_holds_nobody_up() {
+        let path = std::env::temp_dir().join(format!("ostree-seal-console-{}", std::process::id()));
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let mut console = open(&path).unwrap();
+        say(&mut console, "first");
+        let mut heard = [0; 5];
+        console.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"first");
+        while console.write(&[b'x'; 4096]).is_ok() {}
+        say(&mut console, "nobody hears it");
+        assert!(open(std::path::Path::new("/nowhere/console")).is_none());
+        std::fs::remove_file(&path).unwrap();
     }
 }
