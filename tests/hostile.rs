@@ -64,7 +64,7 @@ fn no_command_hangs_or_grows_whatever_lies_where_the_initramfs_is_looked_for() {
     if !is_root("no_command_hangs_or_grows_whatever_lies_where_the_initramfs_is_looked_for") {
         return;
     }
-    let plants: [(&str, Make); 9] = [
+    let plants: [(&str, Make); 12] = [
         ("initramfs is a fifo", |modules| fifo(&modules.join("initramfs.img"))),
         ("initramfs leads to /dev/zero", |modules| {
             symlink("/dev/zero", modules.join("initramfs.img")).unwrap()
@@ -72,6 +72,26 @@ fn no_command_hangs_or_grows_whatever_lies_where_the_initramfs_is_looked_for() {
         ("initramfs is a directory", |modules| fs::create_dir(modules.join("initramfs.img")).unwrap()),
         ("initramfs is a sparse terabyte", |modules| {
             fs::File::create(modules.join("initramfs.img")).unwrap().set_len(1 << 40).unwrap();
+        }),
+        ("initramfs is 1 GiB of nothing", |modules| {
+            fs::File::create(modules.join("initramfs.img")).unwrap().set_len(1 << 30).unwrap();
+        }),
+        ("initramfs has one file of 900 MB", |modules| {
+            let header =
+                [0, 0o100_644, 0, 0, 1, 0, 900_000_000, 0, 0, 0, 0, 2, 0].map(|field| format!("{field:08x}"));
+            let initramfs = modules.join("initramfs.img");
+            fs::write(&initramfs, format!("070701{}x\0", header.concat())).unwrap();
+            fs::File::options().write(true).open(initramfs).unwrap().set_len(900_100_000).unwrap();
+        }),
+        ("a unified kernel image has an initramfs of 900 MB", |modules| {
+            let mut image = uki(&[(".initrd", b"070701")]);
+            let at = image.windows(8).position(|name| name == b".initrd\0").unwrap();
+            for field in [8, 16] {
+                image[at + field..at + field + 4].copy_from_slice(&900_000_000_u32.to_le_bytes());
+            }
+            let path = modules.join("x.efi");
+            fs::write(&path, image).unwrap();
+            fs::File::options().write(true).open(path).unwrap().set_len(950_000_000).unwrap();
         }),
         ("a unified kernel image is a fifo", |modules| fifo(&modules.join("x.efi"))),
         ("a unified kernel image leads to a fifo", |modules| {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::uki;
 use crate::beneath::Below;
+use input::Part;
 use rootfs::{Node, Rootfs};
 use units::Starts;
 use unpack::Unpacker;
@@ -22,6 +23,7 @@ use unpack::Unpacker;
 pub use unpack::Malformed;
 
 mod cpio; // the archives
+mod input; // the bytes of a file in their order
 mod rootfs; // the tree that they make
 mod units; // what sets up the root
 mod unpack; // the row of them
@@ -74,15 +76,15 @@ pub fn read(paths: &[Below]) -> Result<Initramfs> {
 
 #[context("reading the initramfs {path}")]
 fn read_into(path: &Below, unpacker: &mut Unpacker) -> Result<()> {
-    let bytes = path.try_read(uki::IMAGE_MAX)?;
-    if !uki::is_pe(&bytes) {
-        return unpacker.unpack(&bytes);
+    let file = path.open(uki::IMAGE_MAX)?;
+    if !uki::is_pe(&file) {
+        return unpacker.unpack(Part::new(&file, 0..uki::IMAGE_MAX as u64));
     }
-    let image = uki::Uki::parse(&bytes)?;
-    if image.initrds.is_empty() {
+    let initrds = uki::initrds(&file)?;
+    if initrds.is_empty() {
         bail!("it is an EFI program without a section `.initrd`");
     }
-    image.initrds.iter().try_for_each(|initrd| unpacker.unpack(initrd))
+    initrds.into_iter().try_for_each(|initrd| unpacker.unpack(Part::new(&file, initrd)))
 }
 
 /// Reads an initramfs that is in memory.

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -33,15 +34,6 @@ const FILE_HEADER_LEN: usize = 20;
 /// `IMAGE_SECTION_HEADER`.
 const SECTION_HEADER_LEN: usize = 40;
 
-/// What a unified kernel image holds of what matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uki<'a> {
-    /// Microcode (`.ucode`) and initramfs (`.initrd`), in the order in which the kernel gets them.
-    pub initrds: Vec<&'a [u8]>,
-    /// The kernel command line (`.cmdline`).
-    pub cmdline: Option<String>,
-}
-
 /// A section: its name, and where in the file it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Section {
@@ -50,9 +42,9 @@ struct Section {
     len: usize,
 }
 
-/// Whether these bytes begin like an EFI program.
-pub fn is_pe(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"MZ") && pe_header(bytes).is_ok()
+/// Whether a file begins like an EFI program.
+pub fn is_pe(file: &File) -> bool {
+    headers(file).is_ok_and(|headers| pe_header(&headers).is_ok())
 }
 
 /// Whether this is an EFI program with an initramfs in it.
@@ -120,21 +112,21 @@ fn is_there(error: &anyhow::Error) -> bool {
     !matches!(*errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP)
 }
 
-impl<'a> Uki<'a> {
-    /// Reads the sections of an EFI program. A section that lies outside of the file is an error, as is an image whose
-    /// profiles bring an initramfs of their own: which of them boots can't be told.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self> {
-        let sections = sections(bytes)?;
-        let (base, profiles) = profiles(&sections);
-        if profiles.iter().any(|section| section.is(".initrd")) {
-            bail!("it has profiles with an initramfs of their own, and which of them boots can't be told");
-        }
-        let mut initrds = Vec::new();
-        for name in [".ucode", ".initrd"] {
-            initrds.extend(only(base, name)?.map(|section| section.content(bytes)).transpose()?);
-        }
-        Ok(Self { initrds, cmdline: cmdline(base, bytes)? })
+/// Where in an EFI program microcode (`.ucode`) and initramfs (`.initrd`) lie, in the order in which the kernel gets them. A
+/// section that lies outside of the file is an error, as is an image whose profiles bring an initramfs of their own: which of
+/// them boots can't be told.
+pub fn initrds(file: &File) -> Result<Vec<Range<u64>>> {
+    let len = file.metadata()?.len();
+    let sections = sections(&headers(file)?)?;
+    let (base, profiles) = profiles(&sections);
+    if profiles.iter().any(|section| section.is(".initrd")) {
+        bail!("it has profiles with an initramfs of their own, and which of them boots can't be told");
     }
+    let mut initrds = Vec::new();
+    for name in [".ucode", ".initrd"] {
+        initrds.extend(only(base, name)?.map(|section| section.within(len)).transpose()?);
+    }
+    Ok(initrds)
 }
 
 /// What `ostree=` on an image's command lines names, those of its profiles included; on each the first one counts. An image
@@ -174,11 +166,6 @@ fn profiles(sections: &[Section]) -> (&[Section], &[Section]) {
     sections.split_at(first)
 }
 
-fn cmdline(sections: &[Section], bytes: &[u8]) -> Result<Option<String>> {
-    let Some(section) = only(sections, ".cmdline")? else { return Ok(None) };
-    Ok(Some(text_of(section.content(bytes)?)))
-}
-
 fn text_of(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end_matches('\0').trim().to_owned()
 }
@@ -201,18 +188,17 @@ impl Section {
         self.name == padded
     }
 
-    fn content<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8]> {
-        let content = bytes.get(self.start..).and_then(|rest| rest.get(..self.len));
-        content.with_context(|| {
-            let name = String::from_utf8_lossy(&self.name);
-            format!(
-                "section {} ({} bytes from byte {}) ends beyond the file's {} bytes",
-                name.trim_end_matches('\0'),
-                self.len,
-                self.start,
-                bytes.len()
-            )
-        })
+    /// Where it lies in a file of `len` bytes.
+    fn within(&self, len: u64) -> Result<Range<u64>> {
+        let start = self.start as u64;
+        let end = start.saturating_add(self.len as u64);
+        ensure!(
+            end <= len,
+            "section {} ({} bytes from byte {start}) ends beyond the file's {len} bytes",
+            String::from_utf8_lossy(&self.name).trim_end_matches('\0'),
+            self.len
+        );
+        Ok(start..end)
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::input::skip_zeros;
 use super::rootfs::{Content, FileId, Rootfs, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 /// The most bytes of a name or a symlink's target, `PATH_MAX`.
@@ -55,27 +56,16 @@ impl<'a, R: BufRead> Archives<'a, R> {
         }
     }
 
-    /// Reads one archive, and gives back the input behind it.
-    pub(super) fn read_one(mut self) -> Result<R> {
-        self.read()?;
-        Ok(self.input)
+    /// Reads one archive, and nothing of what is behind it.
+    pub(super) fn read_one(mut self) -> Result<()> {
+        self.read()
     }
 
     /// Passes over padding; false at the end of the input.
     fn skip_zeros(&mut self) -> Result<bool> {
-        loop {
-            let buffer = self.input.fill_buf()?;
-            if buffer.is_empty() {
-                return Ok(false);
-            }
-            let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
-            let more = zeros < buffer.len();
-            self.input.consume(zeros);
-            self.position += zeros as u64;
-            if more {
-                return Ok(true);
-            }
-        }
+        let (zeros, more) = skip_zeros(&mut self.input)?;
+        self.position += zeros;
+        Ok(more)
     }
 
     /// Reads one archive up to its trailer.

@@ -2,7 +2,7 @@
 //! bytes for all files of a deployment, and never all of them in memory.
 
 use std::fmt;
-use std::io::{self, BufReader, ErrorKind};
+use std::io::{self, BufRead as _, BufReader, ErrorKind};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +11,7 @@ use fn_error_context::context;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::cpio::Archives;
+use super::input::{Input, skip_zeros};
 use super::rootfs::Rootfs;
 
 /// The most bytes that what is packed may have unpacked, in all files of one deployment together: several times what the
@@ -47,54 +48,41 @@ impl Unpacker {
     }
 
     /// Reads one file.
-    pub(super) fn unpack(&mut self, bytes: &[u8]) -> Result<()> {
-        self.pieces(bytes).map_err(|error| match error.is::<NotReadableHere>() {
+    pub(super) fn unpack(&mut self, source: impl io::Read + Send) -> Result<()> {
+        self.pieces(Input::new(source)).map_err(|error| match error.is::<NotReadableHere>() {
             true => error,
             false => error.context(Malformed),
         })
     }
 
-    fn pieces(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut rest = bytes;
-        loop {
-            let zeros = rest.iter().take_while(|byte| **byte == 0).count();
-            rest = &rest[zeros..];
-            if rest.is_empty() {
-                return Ok(());
-            }
-            let at = bytes.len() - rest.len();
-            rest = self.piece(rest, at).with_context(|| format!("at byte {at}"))?;
+    fn pieces(&mut self, mut input: Input<impl io::Read + Send>) -> Result<()> {
+        while skip_zeros(&mut input)?.1 {
+            let at = input.position();
+            self.piece(&mut input).with_context(|| format!("at byte {at}"))?;
         }
+        Ok(())
     }
 
-    /// Reads what begins here, and gives back what follows it.
-    fn piece<'a>(&mut self, rest: &'a [u8], at: usize) -> Result<&'a [u8]> {
-        match Packing::of(rest) {
+    /// Reads what begins here, and nothing of what follows it.
+    fn piece(&mut self, input: &mut Input<impl io::Read + Send>) -> Result<()> {
+        let at = input.position();
+        let start = input.peek(MAGIC_MAX)?;
+        match Packing::of(start) {
             Packing::Plain => {
                 ensure!(at % 4 == 0, "an archive that doesn't begin at a multiple of 4");
-                Archives::new(rest, &mut self.tree, self.matters).read_one()
+                Archives::new(input, &mut self.tree, self.matters).read_one()
             }
             Packing::Gzip => {
                 // Linux passes over a name in the header, and over nothing else.
-                let flags = rest.get(3).copied().unwrap_or_default();
+                let flags = start.get(3).copied().unwrap_or_default();
                 ensure!(
                     flags & !0x08 == 0,
                     "a header of gzip with the flags {flags:#04x}, expected a name at most"
                 );
-                let mut decoder = GzDecoder::new(rest);
-                self.read_packed(&mut decoder)?;
-                Ok(decoder.into_inner())
+                self.read_packed(GzDecoder::new(input))
             }
-            Packing::Zstd => {
-                let mut input = rest;
-                self.read_packed(&mut StreamingDecoder::new(&mut input)?)?;
-                Ok(input)
-            }
-            Packing::Program(program) => {
-                ensure!(!goes_on(program, rest), "two pieces packed with {program}, one behind another");
-                self.read_with(program, rest)?;
-                Ok(&[])
-            }
+            Packing::Zstd => self.read_packed(StreamingDecoder::new(input)?),
+            Packing::Program(program) => self.read_with(program, input),
             // Linux boots with what came before it.
             Packing::Unknown if at > 0 => bail!("neither cpio nor a known compression"),
             Packing::Unknown => {
@@ -109,26 +97,57 @@ impl Unpacker {
         Archives::new(input, &mut self.tree, self.matters).read_all()
     }
 
-    /// Reads archives through a program that decompresses, without ever having all of its output.
+    /// Reads archives through a program that decompresses all that is left, without ever having all of its output.
     #[context("decompressing with {program}")]
-    fn read_with(&mut self, program: &str, bytes: &[u8]) -> Result<()> {
+    fn read_with(&mut self, program: &str, input: &mut Input<impl io::Read + Send>) -> Result<()> {
         let mut child = start(program)?;
-        let mut input = child.stdin.take().context("no pipe")?;
+        let pipe = child.stdin.take().context("no pipe")?;
         let output = child.stdout.take().context("no pipe")?;
-        let read = std::thread::scope(|scope| {
-            // A pipe that closes early shows in the program's exit status.
-            scope.spawn(move || io::Write::write_all(&mut input, bytes));
+        let (read, fed) = std::thread::scope(|scope| {
+            let feeder = scope.spawn(|| feed(program, input, pipe));
             let read = self.read_packed(output);
             if read.is_err() {
                 // Nobody reads any more of it. That it is gone already is as good.
                 drop(child.kill());
             }
-            read
+            (read, feeder.join().expect("the feeder doesn't panic"))
         });
         let status = child.wait()?;
+        ensure!(fed? == Pieces::One, "two pieces, one behind another");
         read?;
         ensure!(status.success(), "{status}");
         Ok(())
+    }
+}
+
+/// Whether more than one packed piece was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pieces {
+    One,
+    More,
+}
+
+/// Gives all that is left to a decompressor, and looks whether another piece begins in it. A pipe that closes early shows in the
+/// decompressor's exit status.
+fn feed(program: &str, input: &mut Input<impl io::Read>, mut pipe: impl io::Write) -> io::Result<Pieces> {
+    let (mut found, mut is_open) = (Pieces::One, true);
+    let mut window = Vec::new();
+    // The first byte belongs to the first piece's beginning.
+    let mut passed = 1;
+    loop {
+        let chunk = input.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(found);
+        }
+        window.extend_from_slice(&chunk[passed..]);
+        if begins_in(program, &window) {
+            found = Pieces::More;
+        }
+        window.drain(..window.len().saturating_sub(MAGIC_MAX - 1));
+        is_open = is_open && pipe.write_all(chunk).is_ok();
+        let len = chunk.len();
+        input.consume(len);
+        passed = 0;
     }
 }
 
@@ -159,6 +178,8 @@ enum Packing {
 const XZ: &[u8] = b"\xfd7zXZ\0";
 /// What follows `BZh` and a digit.
 const BZIP2: [&[u8]; 2] = [b"1AY&SY", b"\x17rE8P\x90"];
+/// The most bytes that tell what begins.
+const MAGIC_MAX: usize = 10;
 
 impl Packing {
     fn of(bytes: &[u8]) -> Self {
@@ -181,12 +202,12 @@ impl Packing {
     }
 }
 
-/// Whether another piece begins behind the first: the program would unpack it as well, and Linux takes it for a new one.
-fn goes_on(program: &str, bytes: &[u8]) -> bool {
+/// Whether another piece begins in these bytes: the program would unpack it as well, and Linux takes it for a new one.
+fn begins_in(program: &str, bytes: &[u8]) -> bool {
     match program {
-        "xz" => bytes[1..].windows(XZ.len()).any(|found| found == XZ),
+        "xz" => bytes.windows(XZ.len()).any(|found| found == XZ),
         "bzip2" => {
-            bytes[1..].windows(10).any(|found| found.starts_with(b"BZh") && BZIP2.contains(&&found[4..]))
+            bytes.windows(MAGIC_MAX).any(|found| found.starts_with(b"BZh") && BZIP2.contains(&&found[4..]))
         }
         // One piece of lzma has no other behind it, and of lz4 Linux reads all that there are.
         _ => false,
