@@ -38,10 +38,17 @@ withdrawn unsigned test/unsigned 'no accepted signature covers'
 withdrawn by_a_stranger test/stranger example.com/stranger
 withdrawn older test/older 'an index of 7 or more, the signature is for 6'
 withdrawn corrupted test/corrupted 'object .* is damaged'
+# Its own initramfs would boot it: the update brings its own key, and is signed by that.
+withdrawn own_keys test/own 'vouch for this deployment.*0 of 1 trusted keys'
+commit=$(ostree rev-parse test/own)
+succeeds own_keys/journal_has_the_change_of_keys sh -c "journalctl -b -o cat -u $SERVICE | grep '^trust: key example.com/own+.* is trusted from then on'"
+succeeds own_keys/the_running_trust_is_what_the_initramfs_left sh -c "ostree-seal trust show running | grep /run/ostree-seal/trust/policy.conf"
+succeeds own_keys/which_is_what_boots_the_running_one ostree-seal trust diff running 0
+same own_keys/only_root_writes_there "755 root" "$(stat -c '%a %U' /run/ostree-seal/trust)"
 
 fails sysroot_is_read_only_after_all_that "Read-only" touch /sysroot/x
 succeeds the_units_can_be_taken_out_of_the_way sh -c "systemctl stop ostree-seal-deploy.path && systemctl mask --runtime $SERVICE"
-succeeds a_last_one_is_staged stage test/unsigned
+succeeds a_last_one_is_staged stage test/own
 sleep 2
 succeeds nobody_has_seen_it test -e $STAGED
 same status_says_that_the_running_one_stays "$STAYS; $UNLESS_SEALED" "$(next_boot)"

@@ -17,6 +17,16 @@ customise() {
     sealed_policy "$1/usr/lib/ostree-seal" 'minimum-index = 7'
 }
 
+# own_keys VERSION: an initramfs for this version in which another key is trusted instead of ours.
+own_keys() {
+    local image key=usr/lib/ostree-seal/trusted.d/release.vkey
+    image=$(cd "$WORK/tree" && echo usr/lib/modules/*/initramfs.img)
+    mkdir -p "$WORK/own-key/${key%/*}" "$WORK/update-$1/${image%/*}"
+    cp "$WORK/own.vkey" "$WORK/own-key/$key"
+    # What comes later replaces what came before.
+    (cat "$WORK/tree/$image" && cd "$WORK/own-key" && find . ! -type d | cpio --quiet -o -H newc) >"$WORK/update-$1/$image"
+}
+
 updates() {
     local repo=$WORK/sysroot/updates
     "$SEAL" keygen --name=example.com/stranger "$WORK/stranger"
@@ -29,6 +39,10 @@ updates() {
     update "$repo" test/corrupted 2-corrupted
     sign "$repo" test/corrupted 8
     damage "$repo" test/corrupted /usr/share/update/20
+    "$SEAL" keygen --name=example.com/own "$WORK/own"
+    own_keys 2-own
+    update "$repo" test/own 2-own
+    sign "$repo" test/own 8 own
     update "$repo" test/good 2
     sign "$repo" test/good 8
     update "$repo" test/better 3
