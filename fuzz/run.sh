@@ -9,4 +9,8 @@ coverage+=' -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-cove
 mkdir -p "corpus/$target" "seeds/$target"
 host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 RUSTFLAGS=$coverage cargo +nightly build --release --target "$host" --bin "$target"
+# The whole way from an initramfs file to its policy has a budget. Its seconds are those of the clock, on a machine with other work.
+case $target in
+initramfs | members) set -- -timeout=10 -rss_limit_mb=300 -max_len=100000 "$@" ;;
+esac
 exec "target/$host/release/$target" "corpus/$target" "seeds/$target" "$@"

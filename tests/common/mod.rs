@@ -15,6 +15,7 @@ pub mod oracle;
 pub mod repo;
 pub mod system;
 pub mod trees;
+pub mod whole_way;
 
 /// A directory for one test, on the disk: a tmpfs has no user xattrs before Linux 6.6.
 pub(crate) fn scratch() -> TempDir {
