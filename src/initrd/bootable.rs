@@ -3,14 +3,17 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::content;
+use super::content::{self, Budget};
 use super::policy::{self, Bootable, Trust};
 use super::uki;
 use crate::beneath::Below;
 use crate::refused::Refused;
 use crate::sysroot::{Deployment, Sysroot};
+
+/// The most initramfs images that are asked about one deployment: one for each kernel or profile is a handful.
+const CANDIDATES_MAX: usize = 32;
 
 /// All that may boot a deployment, at least one.
 #[derive(Debug)]
@@ -41,7 +44,7 @@ pub fn in_tree(directory: &Path) -> Candidates {
 
 /// Reads an initramfs or a unified kernel image that somebody names.
 pub fn in_file(path: &Path) -> Result<Bootable> {
-    Ok(read(&[Below::new("/", path.canonicalize()?)]))
+    Ok(read(&[Below::new("/", path.canonicalize()?)], &mut Budget::default()))
 }
 
 /// What libostree's boot entry would name: for each initramfs in a tree its files, which are the image and behind it the
@@ -85,9 +88,16 @@ impl Candidates {
         Self { first, others: Vec::new() }
     }
 
-    /// Reads what is booted with these files, for each candidate one or several.
+    /// Reads what is booted with these files, for each candidate one or several, with one budget for all of them.
     pub(super) fn read(found: Result<Vec<Vec<Below>>>) -> Result<Self> {
-        let mut all = found?.into_iter().map(|files| read(&files));
+        let found = found?;
+        ensure!(
+            found.len() <= CANDIDATES_MAX,
+            "{} files may boot it, expected at most {CANDIDATES_MAX}",
+            found.len()
+        );
+        let mut budget = Budget::default();
+        let mut all = found.into_iter().map(|files| read(&files, &mut budget));
         let first = all.next().unwrap_or(Bootable::None);
         Ok(Self { first, others: all.collect() })
     }
@@ -149,10 +159,10 @@ impl Candidates {
     }
 }
 
-fn read(files: &[Below]) -> Bootable {
+fn read(files: &[Below], budget: &mut Budget) -> Bootable {
     match files.first() {
         None => Bootable::None,
-        Some(first) => match content::read(files) {
+        Some(first) => match content::read(files, budget) {
             Ok(initramfs) => Bootable::Read(first.path(), Box::new(initramfs)),
             Err(error) => Bootable::Unreadable(first.path(), error),
         },
@@ -163,7 +173,7 @@ fn read(files: &[Below]) -> Bootable {
 mod tests {
     use std::fs;
 
-    use super::{of_tree, tree_initramfs};
+    use super::{Bootable, Candidates, of_tree, tree_initramfs};
     use crate::beneath::Below;
     use crate::initrd::uki::tests::image;
 
@@ -196,5 +206,31 @@ mod tests {
         let with_overlays = of_tree(&tree, std::slice::from_ref(&overlay)).unwrap();
         assert_eq!(with_overlays[0], [all[0].clone()]);
         assert_eq!(with_overlays[2], [all[2].clone(), overlay]);
+    }
+
+    #[test]
+    fn all_that_may_boot_a_deployment_has_one_budget_and_is_not_without_number() {
+        let root = tempfile::tempdir().unwrap();
+        let add = |number: usize, initramfs: &[u8]| {
+            let modules = root.path().join(format!("usr/lib/modules/{number:02}"));
+            fs::create_dir_all(&modules).unwrap();
+            fs::write(modules.join("vmlinuz"), "kernel").unwrap();
+            fs::write(modules.join("initramfs.img"), initramfs).unwrap();
+        };
+        let candidates = || Candidates::read(of_tree(&Below::new(root.path(), ""), &[]));
+        let programs: Vec<String> = (0..33).map(|number| format!("{number}/ostree-seal-root")).collect();
+        let program = vec![7; 1 << 20];
+        let files: Vec<_> = programs.iter().map(|name| (name.as_str(), program.as_slice())).collect();
+        let bytes = crate::initrd::content::tests::archive(&files);
+        (0..2).for_each(|number| add(number, &bytes));
+        let both = candidates().unwrap();
+        let [Bootable::Read(..), Bootable::Unreadable(_, error)] = both.iter().collect::<Vec<_>>()[..] else {
+            panic!("{both:?}")
+        };
+        let error = format!("{error:#}");
+        assert!(error.contains("what is to be read of it has more than 67108864 bytes"), "{error}");
+        (0..33).for_each(|number| add(number, b""));
+        let error = format!("{:#}", candidates().unwrap_err());
+        assert_eq!(error, "33 files may boot it, expected at most 32");
     }
 }

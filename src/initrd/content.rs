@@ -20,8 +20,9 @@ use rootfs::{Node, Rootfs};
 use units::Starts;
 use unpack::Unpacker;
 
-pub use unpack::Malformed;
+pub use unpack::{Budget, Malformed, NotReadableHere};
 
+mod bytes; // what a file in them holds
 mod cpio; // the archives
 mod input; // the bytes of a file in their order
 mod rootfs; // the tree that they make
@@ -66,11 +67,11 @@ pub struct Inside<'a> {
 }
 
 /// Reads an initramfs that may be split into several files, such as a main one and overlays.
-pub fn read(paths: &[Below]) -> Result<Initramfs> {
-    let mut unpacker = Unpacker::new(matters);
-    for path in paths {
-        read_into(path, &mut unpacker)?;
-    }
+pub fn read(paths: &[Below], budget: &mut Budget) -> Result<Initramfs> {
+    let mut unpacker = Unpacker::new(matters, *budget);
+    let result = paths.iter().try_for_each(|path| read_into(path, &mut unpacker));
+    *budget = unpacker.budget();
+    result?;
     Initramfs::of(unpacker.finish())
 }
 
@@ -89,7 +90,7 @@ fn read_into(path: &Below, unpacker: &mut Unpacker) -> Result<()> {
 
 /// Reads an initramfs that is in memory.
 pub fn unpack(bytes: &[u8]) -> Result<Initramfs> {
-    let mut unpacker = Unpacker::new(matters);
+    let mut unpacker = Unpacker::new(matters, Budget::default());
     unpacker.unpack(bytes)?;
     Initramfs::of(unpacker.finish())
 }
@@ -268,4 +269,4 @@ fn is_layout(path: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::ensure;
 use fn_error_context::context;
 use ostree_seal_root::check::error::CheckError;
 use ostree_seal_root::check::policy as files;
 use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
 use ostree_seal_trust::policy::{Policy, PolicyFiles, SealedPolicy};
 
-use super::content::{self, Initramfs, Malformed};
+use super::content::{self, Initramfs, Malformed, NotReadableHere};
 use crate::refused::Refused;
+use crate::sysroot::is_no_permission;
 
 mod tree; // what the initramfs is made from
 
@@ -132,13 +134,15 @@ fn check_layout(directory: &Path, bootable: &Bootable) -> Result<(), Refused> {
     })
 }
 
-/// An initramfs that this machine lacks a program for may be as good as its tree. One that is damaged, or that nobody can
-/// say what Linux makes of, is not: Linux boots with what it could unpack.
-fn refuse_what_boots_otherwise(error: &anyhow::Error) -> Result<(), Refused> {
-    match error.downcast_ref::<Malformed>() {
-        None => Ok(()),
-        Some(_) => Err(Refused(format!("{error:#}; make the initramfs again and commit the tree again",))),
+/// An initramfs that this machine lacks a program for may be as good as its tree, and one that a user may not read. One that
+/// is damaged, or that nobody can say what Linux makes of, is not: Linux boots with what it could unpack. Nor is what is no
+/// file, or can't be found among too many, or can't be read off the disk.
+fn refuse_what_boots_otherwise(error: &anyhow::Error) -> anyhow::Result<()> {
+    if error.is::<Malformed>() {
+        return Err(Refused(format!("{error:#}; make the initramfs again and commit the tree again")).into());
     }
+    ensure!(error.is::<NotReadableHere>() || is_no_permission(error), "{error:#}");
+    Ok(())
 }
 
 fn from_tree(files: PolicyFiles, why: String) -> (PolicyFiles, Origin) {

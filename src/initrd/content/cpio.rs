@@ -5,8 +5,9 @@ use std::io::BufRead;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::bytes::Content;
 use super::input::skip_zeros;
-use super::rootfs::{Content, FileId, Rootfs, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
+use super::rootfs::{FileId, Rootfs, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 
 /// The most bytes of a name or a symlink's target, `PATH_MAX`.
 const NAME_MAX: u32 = 4096;

@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
 
-use crate::merkle;
-use ostree_seal_trust::digest::Digest;
+use super::bytes::Content;
 
 /// The most members of all archives together; the largest real initramfs images have a tenth of it.
 const MEMBERS_MAX: usize = 1 << 18;
@@ -17,8 +16,7 @@ const NAMES_MAX: usize = 32 << 20;
 const STEPS_MAX: usize = 1 << 24;
 /// The most directories above another.
 const DEPTH_MAX: usize = 128;
-/// The most bytes of a file whose content is kept, and of all of them together.
-pub(super) const CONTENT_MAX: u64 = 1 << 20;
+/// The most bytes of all contents that are kept.
 const KEPT_MAX: u64 = 64 << 20;
 
 /// `MAXSYMLINKS` and `NAME_MAX` of Linux.
@@ -39,6 +37,12 @@ pub(super) struct Rootfs {
     nodes: Vec<Node>,
     /// The first names of files of which more names may come.
     linked: HashMap<FileId, Vec<u8>>,
+    spent: Spent,
+}
+
+/// What of the limits was used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Spent {
     members: usize,
     names: usize,
     steps: usize,
@@ -72,16 +76,6 @@ pub(super) struct File {
     pub(super) content: Content,
 }
 
-/// What a regular file holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Content {
-    pub(super) size: u64,
-    /// The bytes, if they matter and are at most [`CONTENT_MAX`].
-    pub(super) bytes: Option<Vec<u8>>,
-    /// Their fs-verity digest, if they matter.
-    pub(super) digest: Option<Digest>,
-}
-
 /// What makes two members one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FileId {
@@ -110,6 +104,15 @@ enum Linked {
     Failed,
 }
 
+/// What a path leads to, symlinks followed.
+pub(super) enum Found<'a> {
+    Node(&'a Node),
+    /// `/dev/null`, which is there before anybody looks.
+    Null,
+    /// A symlink that leads nowhere.
+    Dangling,
+}
+
 /// How far one path has led.
 struct Walk {
     steps: usize,
@@ -120,14 +123,8 @@ impl Default for Rootfs {
     /// What Linux has before it unpacks anything.
     fn default() -> Self {
         let root = Directory { parent: ROOT, depth: 0, name: Vec::new(), entries: BTreeMap::new() };
-        let mut tree = Self {
-            nodes: vec![Node::Directory(root)],
-            linked: HashMap::new(),
-            members: 0,
-            names: 0,
-            steps: 0,
-            kept: 0,
-        };
+        let mut tree =
+            Self { nodes: vec![Node::Directory(root)], linked: HashMap::new(), spent: Spent::default() };
         let dev = tree.add_directory(ROOT, b"dev");
         tree.add(dev, b"console", Node::Other(S_IFCHR));
         tree.add_directory(ROOT, b"root");
@@ -136,19 +133,29 @@ impl Default for Rootfs {
 }
 
 impl Rootfs {
+    /// What Linux has before it unpacks anything, where others have used up a part of what there is.
+    pub(super) fn after(spent: Spent) -> Self {
+        Self { spent, ..Self::default() }
+    }
+
+    /// What was used up, by this one and those before it.
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
+    }
+
     /// Counts a member. Each has a limit that no real initramfs comes near, so that memory and time have one.
     pub(super) fn count(&mut self, name: &[u8]) -> Result<()> {
-        self.members += 1;
-        self.names += name.len();
-        ensure!(self.members <= MEMBERS_MAX, "it has more than {MEMBERS_MAX} members");
-        ensure!(self.names <= NAMES_MAX, "its names have more than {NAMES_MAX} bytes");
+        self.spent.members += 1;
+        self.spent.names += name.len();
+        ensure!(self.spent.members <= MEMBERS_MAX, "it has more than {MEMBERS_MAX} members");
+        ensure!(self.spent.names <= NAMES_MAX, "its names have more than {NAMES_MAX} bytes");
         Ok(())
     }
 
     /// How many bytes of contents are kept.
     #[cfg(test)]
     pub(super) fn kept(&self) -> u64 {
-        self.kept
+        self.spent.kept
     }
 
     /// A trailer: files of another archive are other files.
@@ -229,9 +236,9 @@ impl Rootfs {
             return Ok(());
         }
         let len = |content: &Content| content.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        self.kept = self.kept - len(&file.content) + len(&content);
+        self.spent.kept = self.spent.kept - len(&file.content) + len(&content);
         file.content = content;
-        ensure!(self.kept <= KEPT_MAX, "what is to be read of it has more than {KEPT_MAX} bytes");
+        ensure!(self.spent.kept <= KEPT_MAX, "what is to be read of it has more than {KEPT_MAX} bytes");
         Ok(())
     }
 
@@ -242,6 +249,35 @@ impl Rootfs {
             node = self.entry(node, name)?;
         }
         Some(&self.nodes[node])
+    }
+
+    /// What a path leads to, if there is anything of that name. `steps` counts all that are gone, which have a limit.
+    pub(super) fn find(&self, path: &[u8], steps: &mut usize) -> Result<Option<Found<'_>>> {
+        let mut walk = Walk { steps: *steps, symlinks: 0 };
+        let found = self.walk(path, &mut walk);
+        *steps = walk.steps;
+        found
+    }
+
+    fn walk<'a>(&'a self, path: &[u8], walk: &mut Walk) -> Result<Option<Found<'a>>> {
+        let (mut from, mut path, mut otherwise) = (ROOT, path, None);
+        loop {
+            let (above, last) = split(path);
+            let Some(directory) = self.directory(from, above, walk)? else { return Ok(otherwise) };
+            if last == b"null" && self.entry(ROOT, b"dev") == Some(directory) {
+                return Ok(Some(Found::Null));
+            }
+            match self.entry(directory, last).map(|node| &self.nodes[node]) {
+                Some(Node::Link(target)) if walk.symlinks < SYMLINKS_MAX => {
+                    walk.symlinks += 1;
+                    otherwise = Some(Found::Dangling);
+                    (from, path) = (directory, target);
+                }
+                Some(Node::Link(_)) => return Ok(Some(Found::Dangling)),
+                Some(node) => return Ok(Some(Found::Node(node))),
+                None => return Ok(otherwise),
+            }
+        }
     }
 
     /// The entries of a directory, by name.
@@ -354,15 +390,13 @@ impl Rootfs {
 
     /// The directory that a name leads to, symlinks followed, and the name in it. Nothing where there is no such directory.
     fn place<'a>(&mut self, name: &'a [u8]) -> Result<Option<(usize, &'a [u8])>> {
-        let trimmed = name.iter().rposition(|byte| *byte != b'/').map_or(&name[..0], |end| &name[..=end]);
-        let start = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        let (above, last) = (&name[..start], &trimmed[start..]);
+        let (above, last) = split(name);
         if last.is_empty() || last == b"." || last == b".." || last.len() > COMPONENT_MAX {
             return Ok(None);
         }
-        let mut walk = Walk { steps: self.steps, symlinks: 0 };
+        let mut walk = Walk { steps: self.spent.steps, symlinks: 0 };
         let directory = self.directory(ROOT, above, &mut walk)?;
-        self.steps = walk.steps;
+        self.spent.steps = walk.steps;
         Ok(directory.map(|directory| (directory, last)))
     }
 
@@ -427,32 +461,11 @@ impl<'a> Named<'a> {
     }
 }
 
-impl Content {
-    /// A content that comes in pieces.
-    pub(super) fn writer(size: u64, keep: bool) -> ContentWriter {
-        let bytes = (keep && size <= CONTENT_MAX).then(Vec::new);
-        ContentWriter { content: Self { size, bytes, digest: None }, hasher: keep.then(merkle::Hasher::new) }
-    }
-}
-
-pub(super) struct ContentWriter {
-    content: Content,
-    hasher: Option<merkle::Hasher>,
-}
-
-impl ContentWriter {
-    pub(super) fn add(&mut self, piece: &[u8]) {
-        if let Some(bytes) = &mut self.content.bytes {
-            bytes.extend_from_slice(piece);
-        }
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(piece);
-        }
-    }
-
-    pub(super) fn finish(self) -> Content {
-        Content { digest: self.hasher.map(merkle::Hasher::finish), ..self.content }
-    }
+/// What is above the last component of a path, and that.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let trimmed = path.iter().rposition(|byte| *byte != b'/').map_or(&path[..0], |end| &path[..=end]);
+    let start = trimmed.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    (&path[..start], &trimmed[start..])
 }
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -8,18 +8,20 @@ use proptest::prelude::{any, proptest};
 
 use super::rootfs::{Node, Rootfs};
 use super::unpack::Unpacker;
-use super::{Initramfs, POLICY_DIRECTORY, unpack};
+use super::{Budget, Initramfs, POLICY_DIRECTORY, unpack};
 
 #[allow(dead_code, unreachable_pub, reason = "the guests' helper uses all of it")]
 #[path = "../../../tests/vm/helper/archives.rs"]
 mod archives;
 use crate::beneath::Below;
 
+mod units; // who sets up the root
+
 const FILE: u32 = 0o100644;
 const LINK: u32 = 0o120777;
 
 /// One cpio archive with regular files.
-fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub(in crate::initrd) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let members: Vec<_> = files.iter().map(|(name, content)| (FILE, 1, *name, *content)).collect();
     archive_of(&members)
 }
@@ -126,7 +128,7 @@ fn archives_make_what_linux_makes_of_them_or_are_refused() {
     for case in cases {
         let mut bytes = archive_of(&[(0o040755, 1, "t", b"")]);
         bytes.extend(case.bytes().unwrap());
-        let mut unpacker = Unpacker::new(|_| true);
+        let mut unpacker = Unpacker::new(|_| true, Budget::default());
         let result = unpacker.unpack(bytes.as_slice()).map_err(|error| format!("{error:#}"));
         let made = listing(&unpacker.finish());
         let right = match (&result, &case.refused) {
@@ -267,9 +269,16 @@ fn what_costs_more_than_any_initramfs_is_refused() {
     let deep: Vec<String> = (1..=130).map(|depth| vec!["d"; depth].join("/")).collect();
     let deep: Vec<_> = deep.iter().map(|name| (0o040755, 1, name.as_str(), b"".as_slice())).collect();
     assert!(refused(&archive_of(&deep)).contains("a directory below 128 others"));
-    let units: Vec<String> = (0..1100).map(|number| format!("{number}/ostree-seal-root.service")).collect();
-    let units: Vec<_> = units.iter().map(|name| (FILE, 1, name.as_str(), b"".as_slice())).collect();
-    assert!(refused(&archive_of(&units)).contains("more than 1024 units"));
+    // The same where units are looked for.
+    let place = "etc/systemd/system";
+    let mut steps = archive_of(&[(0o040755, 1, "d", b""), (0o040755, 1, place, b"")]);
+    (0..=30).for_each(|number: u32| {
+        let target = number.checked_sub(1).map_or("d".to_owned(), |before| format!("l{before}"));
+        append(&mut steps, 3, (LINK, 1, &format!("l{number}"), format!("{way}{target}").as_bytes()));
+    });
+    (0..600).for_each(|number| append(&mut steps, 3, (LINK, 1, &format!("{place}/{number}.wants"), b"/l30")));
+    append(&mut steps, 3, (0, 1, "TRAILER!!!", b""));
+    assert!(refused(&steps).contains("lead through more than 16777216 directories"), "{}", refused(&steps));
 }
 
 #[test]
@@ -278,7 +287,7 @@ fn all_files_of_a_deployment_have_one_budget_unpacked() {
     let mut bytes = archive(POLICY);
     bytes.resize(3 << 19, 0);
     for packed in [gzip(&bytes), zstd(&bytes)] {
-        let mut unpacker = Unpacker::new(|_| true);
+        let mut unpacker = Unpacker::new(|_| true, Budget::default());
         assert_eq!(unpacker.left, 2 << 30);
         unpacker.left = 2 << 20;
         unpacker.unpack(packed.as_slice()).unwrap();
@@ -386,47 +395,6 @@ fn a_directory_or_device_in_the_place_of_a_key_is_seen() {
 }
 
 #[test]
-fn units_tell_who_sets_up_the_root() {
-    let ours = "usr/lib/systemd/system/ostree-seal-root.service";
-    let pulled_in = "etc/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service";
-    let other = "usr/lib/systemd/system/ostree-prepare-root.service";
-    let mask = "etc/systemd/system/ostree-prepare-root.service";
-    let link = (LINK, 1, pulled_in, b"/usr/lib/systemd/system/ostree-seal-root.service".as_slice());
-    let (ours, other) = ((FILE, 1, ours, b"[Unit]".as_slice()), (FILE, 1, other, b"[Unit]".as_slice()));
-    let found = read(&archive_of(&[ours, other]));
-    assert!(!found.starts_program() && found.starts_prepare_root());
-    let found = read(&archive_of(&[ours, link, other]));
-    assert!(found.starts_program() && found.starts_prepare_root());
-    for null in ["/dev/null", "../../../dev/null", "/dev/../dev//null"] {
-        let found = read(&archive_of(&[ours, link, other, (LINK, 1, mask, null.as_bytes())]));
-        assert!(found.starts_program() && !found.starts_prepare_root(), "{null}");
-    }
-    // A mask where systemd doesn't look for one is none.
-    let elsewhere = (LINK, 1, "etc/ostree-prepare-root.service", b"/dev/null".as_slice());
-    assert!(read(&archive_of(&[ours, link, other, elsewhere])).starts_prepare_root());
-    let found = read(&archive(&[("scripts/local-bottom/ostree-seal", b"")]));
-    assert!(found.starts_program() && !found.starts_prepare_root());
-}
-
-#[test]
-fn a_masked_unit_starts_nothing() {
-    let pulled_in = "usr/lib/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service";
-    let ours = (FILE, 1, "usr/lib/systemd/system/ostree-seal-root.service", b"[Unit]".as_slice());
-    let link = (LINK, 1, pulled_in, b"../ostree-seal-root.service".as_slice());
-    let masks: [(u32, &str, &[u8]); 4] = [
-        (LINK, "etc/systemd/system/ostree-seal-root.service", b"/dev/null"),
-        (FILE, "etc/systemd/system/ostree-seal-root.service", b""),
-        (LINK, "run/systemd/system/ostree-seal-root.service", b"../../../dev/null"),
-        (LINK, "etc/systemd/system/initrd-root-fs.target.requires/ostree-seal-root.service", b"/dev/null"),
-    ];
-    assert!(read(&archive_of(&[ours, link])).starts_program());
-    for (mode, name, content) in masks {
-        let found = read(&archive_of(&[ours, link, (mode, 1, name, content)]));
-        assert_eq!((found.starts_program(), found.masked()), (false, Some(name)));
-    }
-}
-
-#[test]
 fn a_unified_kernel_image_is_read_like_its_initramfs() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("os.efi");
@@ -435,14 +403,14 @@ fn a_unified_kernel_image_is_read_like_its_initramfs() {
     let sections = [(".initrd", main.as_slice()), (".linux", b"kernel"), (".ucode", &microcode)];
     std::fs::write(&path, crate::initrd::uki::tests::image(&sections)).unwrap();
     let files = [Below::new(directory.path(), "os.efi")];
-    let found = super::read(&files).unwrap();
+    let found = super::read(&files, &mut Budget::default()).unwrap();
     assert_eq!((&found.program, policy(&found).len()), (&read(&archive(POLICY)).program, 2));
     std::fs::write(&path, crate::initrd::uki::tests::image(&sections[1..])).unwrap();
     // Microcode alone is no initramfs, but nothing wrong either.
-    let found = super::read(&files).unwrap();
+    let found = super::read(&files, &mut Budget::default()).unwrap();
     assert!(found.program.is_none() && !found.has_policy());
     std::fs::write(&path, crate::initrd::uki::tests::image(&[(".linux", b"kernel")])).unwrap();
-    let error = format!("{:#}", super::read(&files).unwrap_err());
+    let error = format!("{:#}", super::read(&files, &mut Budget::default()).unwrap_err());
     assert!(error.contains("without a section `.initrd`"), "{error}");
 }
 

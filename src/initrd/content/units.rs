@@ -1,16 +1,17 @@
 //! Which program sets up the root: the units of systemd in an initramfs, or the script of initramfs-tools.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use super::rootfs::{Node, Rootfs};
+use super::rootfs::{Found, Node, Rootfs};
 
 /// The unit that starts ostree-seal-root.
-const UNIT: &[u8] = b"ostree-seal-root.service";
-const PREPARE_ROOT_UNIT: &[u8] = b"ostree-prepare-root.service";
+const UNIT: &str = "ostree-seal-root.service";
+const PREPARE_ROOT_UNIT: &str = "ostree-prepare-root.service";
 /// What starts ostree-seal-root where initramfs-tools makes the initramfs.
-const SCRIPT: &[u8] = b"scripts/local-bottom/ostree-seal";
+const SCRIPT: &str = "scripts/local-bottom/ostree-seal";
 
-/// Where systemd looks for units. A file in an earlier place takes the place of one of the same name in a later one.
+/// Where systemd looks for units, symlinks followed. A file in an earlier place takes the place of one of the same name in a
+/// later one.
 const PLACES: [&str; 7] = [
     "etc/systemd/system.control/",
     "etc/systemd/system/",
@@ -20,9 +21,6 @@ const PLACES: [&str; 7] = [
     "usr/lib/systemd/system/",
     "lib/systemd/system/",
 ];
-
-/// The most units of these names; there are a handful.
-const UNITS_MAX: usize = 1024;
 
 /// How the root is set up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,65 +33,87 @@ pub(super) struct Starts {
     pub(super) prepare_root: bool,
 }
 
-/// A unit or what pulls one in: its path, and whether it is a link to `/dev/null` or an empty file, which is no unit.
-struct Unit {
-    path: String,
-    is_nothing: bool,
+/// What systemd makes of a unit file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    /// A unit.
+    Some,
+    /// What switches a unit off: a file without content, or a link to `/dev/null`, however it leads there.
+    Mask,
+    /// A link that leads nowhere, which takes the place of a unit as well.
+    Dangling,
 }
 
 impl Starts {
     pub(super) fn of(tree: &Rootfs) -> Result<Self> {
-        let (ours, others) = (units(tree, UNIT)?, units(tree, PREPARE_ROOT_UNIT)?);
-        let pulled_in = |unit: &Unit| {
-            let above = unit.path.rsplit('/').nth(1).unwrap_or_default();
-            above.ends_with(".requires") || above.ends_with(".wants")
-        };
-        let script = matches!(tree.at(SCRIPT), Some(Node::File(_) | Node::Link(_)));
-        let masked = ours.iter().find(|unit| unit.is_nothing && in_place(unit).is_some());
-        let masked = masked.map(|unit| unit.path.clone());
-        let others = others.iter().filter(|unit| !pulled_in(unit) && in_place(unit).is_some());
-        let effective = others.min_by_key(|unit| in_place(unit));
-        Ok(Self {
-            program: script || (masked.is_none() && ours.iter().any(pulled_in)),
-            masked,
-            prepare_root: effective.is_some_and(|unit| !unit.is_nothing),
-        })
+        let script = matches!(tree.at(SCRIPT.as_bytes()), Some(Node::File(_) | Node::Link(_)));
+        let mut look = Look { tree, steps: 0 };
+        let (pulled_in, mask_of_pull) = look.pulls()?;
+        let masked = look.mask()?.or(mask_of_pull);
+        let is_there = look.effective(UNIT)? == Some(Unit::Some);
+        let prepare_root = look.effective(PREPARE_ROOT_UNIT)? == Some(Unit::Some);
+        Ok(Self { program: script || (masked.is_none() && is_there && pulled_in), masked, prepare_root })
     }
 }
 
-/// The rank of the place that a unit is in.
-fn in_place(unit: &Unit) -> Option<usize> {
-    PLACES.iter().position(|place| unit.path.starts_with(place))
+/// Looks for units in a tree that a stranger made: all ways together have a limit.
+struct Look<'a> {
+    tree: &'a Rootfs,
+    steps: usize,
 }
 
-fn units(tree: &Rootfs, name: &[u8]) -> Result<Vec<Unit>> {
-    let mut units = Vec::new();
-    for found in tree.all().filter(|found| found.name == name) {
-        let path = String::from_utf8_lossy(&found.path()).into_owned();
-        let is_nothing = match found.node() {
-            Node::File(file) => file.content.size == 0,
-            Node::Link(target) => leads_to_null(&path, target),
-            Node::Directory(_) | Node::Other(_) => continue,
-        };
-        units.push(Unit { path, is_nothing });
-        ensure!(units.len() <= UNITS_MAX, "it has more than {UNITS_MAX} units named {}", name.escape_ascii());
+impl<'a> Look<'a> {
+    fn find(&mut self, path: &str) -> Result<Option<Found<'a>>> {
+        self.tree.find(path.as_bytes(), &mut self.steps)
     }
-    Ok(units)
-}
 
-/// Whether a symlink at this path is one to `/dev/null`, however it is spelt.
-fn leads_to_null(path: &str, target: &[u8]) -> bool {
-    let target = String::from_utf8_lossy(target);
-    let mut names: Vec<&str> = match target.starts_with('/') {
-        true => Vec::new(),
-        false => path.split('/').rev().skip(1).collect::<Vec<_>>().into_iter().rev().collect(),
-    };
-    for name in target.split('/') {
-        match name {
-            "" | "." => {}
-            ".." => drop(names.pop()),
-            name => names.push(name),
+    fn unit(&mut self, path: &str) -> Result<Option<Unit>> {
+        Ok(self.find(path)?.and_then(|found| match found {
+            Found::Node(Node::File(file)) if file.content.size > 0 => Some(Unit::Some),
+            Found::Node(Node::File(_)) | Found::Null => Some(Unit::Mask),
+            Found::Dangling => Some(Unit::Dangling),
+            Found::Node(Node::Directory(_) | Node::Other(_) | Node::Link(_)) => None,
+        }))
+    }
+
+    /// The unit of this name that counts.
+    fn effective(&mut self, name: &str) -> Result<Option<Unit>> {
+        for place in PLACES {
+            if let Some(unit) = self.unit(&format!("{place}{name}"))? {
+                return Ok(Some(unit));
+            }
         }
+        Ok(None)
     }
-    names == ["dev", "null"]
+
+    /// The first file in a place of units that switches ours off.
+    fn mask(&mut self) -> Result<Option<String>> {
+        for place in PLACES {
+            let path = format!("{place}{UNIT}");
+            if matches!(self.unit(&path)?, Some(Unit::Mask | Unit::Dangling)) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a target pulls our unit in, and the first file that says it doesn't. Of a link systemd takes the name only,
+    /// wherever it leads.
+    fn pulls(&mut self) -> Result<(bool, Option<String>)> {
+        let (mut pulled_in, mut masked) = (false, None);
+        for place in PLACES {
+            let Some(Found::Node(Node::Directory(directory))) = self.find(place)? else { continue };
+            for (name, _) in self.tree.entries(directory) {
+                if !name.ends_with(b".requires") && !name.ends_with(b".wants") {
+                    continue;
+                }
+                let path = format!("{place}{}/{UNIT}", String::from_utf8_lossy(name));
+                match self.unit(&path)? {
+                    Some(Unit::Mask) => masked = masked.or(Some(path)),
+                    unit => pulled_in |= unit.is_some(),
+                }
+            }
+        }
+        Ok((pulled_in, masked))
+    }
 }

@@ -12,13 +12,27 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::cpio::Archives;
 use super::input::{Input, skip_zeros};
-use super::rootfs::Rootfs;
+use super::rootfs::{Rootfs, Spent};
 
 /// The most bytes that what is packed may have unpacked, in all files of one deployment together: several times what the
 /// largest initramfs images have.
 const UNPACKED_MAX: u64 = 2 << 30;
 /// The most bytes of memory that `xz` may take. Its largest preset needs 65 MiB.
 const XZ_MEMORY: &str = "--memlimit-decompress=128MiB";
+
+/// What all that may boot one deployment may cost together, less what it has cost already.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// What is left of [`UNPACKED_MAX`].
+    left: u64,
+    spent: Spent,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { left: UNPACKED_MAX, spent: Spent::default() }
+    }
+}
 
 /// Reads one file behind another into one tree, as Linux does with all that the boot loader gives it.
 #[derive(Debug)]
@@ -35,12 +49,17 @@ pub struct Malformed;
 
 /// An initramfs that this machine can't read, though the kernel perhaps can.
 #[derive(Debug)]
-struct NotReadableHere(String);
+pub struct NotReadableHere(String);
 
 impl Unpacker {
     /// `matters` says whether the content of a file of this path counts.
-    pub(super) fn new(matters: fn(&[u8]) -> bool) -> Self {
-        Self { tree: Rootfs::default(), left: UNPACKED_MAX, matters }
+    pub(super) fn new(matters: fn(&[u8]) -> bool, budget: Budget) -> Self {
+        Self { tree: Rootfs::after(budget.spent), left: budget.left, matters }
+    }
+
+    /// What the next one has.
+    pub(super) fn budget(&self) -> Budget {
+        Budget { left: self.left, spent: self.tree.spent() }
     }
 
     pub(super) fn finish(self) -> Rootfs {

@@ -14,6 +14,8 @@ use ostree_seal_root::error::BootError;
 use ostree_seal_root::layout::prepare_root_conf::{self, PLACES};
 use ostree_seal_root::read::Mounted;
 
+mod unreadable; // what can not be read
+
 /// Public keys of RFC 8032, 7.1.
 const KEYS: [&str; 3] = [
     "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
