@@ -50,9 +50,8 @@ impl Starts {
         let mut look = Look { tree, steps: 0 };
         let (pulled_in, mask_of_pull) = look.pulls()?;
         let masked = look.mask()?.or(mask_of_pull);
-        let is_there = look.effective(UNIT)? == Some(Unit::Some);
         let prepare_root = look.effective(PREPARE_ROOT_UNIT)? == Some(Unit::Some);
-        Ok(Self { program: script || (masked.is_none() && is_there && pulled_in), masked, prepare_root })
+        Ok(Self { program: script || (masked.is_none() && pulled_in), masked, prepare_root })
     }
 }
 
