@@ -181,7 +181,12 @@ pub fn archives(recipe: &[u8]) -> Vec<u8> {
             _ => {
                 let (drawn, again) = (Member::drawn(&mut next), next());
                 let times = if again < 248 { 1 } else { usize::from(again) * 4 };
-                (0..times).for_each(|_| member(&mut made, &drawn));
+                for _ in 0..times {
+                    member(&mut made, &drawn);
+                    if made.len() >= MADE_MAX {
+                        break;
+                    }
+                }
             }
         }
     }
