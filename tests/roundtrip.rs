@@ -123,6 +123,18 @@ fn whiteouts_beside_full_xattrs_come_back() {
     }
 }
 
+/// A directory with whiteouts may have xattrs of the input that look like those of a whiteout.
+#[test]
+fn marks_of_a_whiteout_on_its_directory_come_back() {
+    let dump = "/ 0 40755 2 0 0 0 0.0 - - - user.overlay.whiteout= trusted.overlay.whiteout=\n\
+                /w 0 20644 1 0 0 0 0.0 - - -\n";
+    for versions in VERSIONS {
+        let image = image(&dump::parse(dump.as_bytes()).unwrap(), versions);
+        let again = self::image(&erofs::read(&image).unwrap(), own_version(&image));
+        assert_eq!(first_difference(&image, &again), None);
+    }
+}
+
 #[test]
 fn backing_files_of_what_is_no_image_are_refused() {
     for bytes in [&b""[..], &[0; 8192]] {

@@ -113,23 +113,21 @@ impl<'i> Reader<'i> {
         let mut regular = None;
         let content = match meta.mode & mode::S_IFMT {
             mode::S_IFDIR => self.space.tree.add_directory()?,
-            mode::S_IFREG if found.is_whiteout && meta.size == 0 => {
-                regular = Some(meta);
-                meta = Metadata {
-                    mode: meta.mode & !mode::S_IFMT | mode::S_IFCHR,
-                    xattrs: found.without_marks,
-                    ..meta
-                };
-                Content::Special
-            }
-            mode::S_IFREG if inode.is_external() => {
-                Content::External(self.space.tree.add_backing_at(found.payload, found.digest)?)
-            }
-            mode::S_IFREG => {
-                let content =
-                    content::whole(self.space.image.bytes, &inode, INLINE_MAX, &mut self.space.buffer)?;
-                self.space.tree.add_inline(content)?
-            }
+            mode::S_IFREG => match found.of_whiteout.filter(|_| meta.size == 0) {
+                Some(xattrs) => {
+                    regular = Some(meta);
+                    meta = Metadata { mode: meta.mode & !mode::S_IFMT | mode::S_IFCHR, xattrs, ..meta };
+                    Content::Special
+                }
+                None if inode.is_external() => {
+                    Content::External(self.space.tree.add_backing_at(found.payload, found.digest)?)
+                }
+                None => {
+                    let content =
+                        content::whole(self.space.image.bytes, &inode, INLINE_MAX, &mut self.space.buffer)?;
+                    self.space.tree.add_inline(content)?
+                }
+            },
             mode::S_IFLNK => {
                 let target =
                     content::whole(self.space.image.bytes, &inode, TARGET_MAX, &mut self.space.buffer)?;
@@ -142,8 +140,8 @@ impl<'i> Reader<'i> {
             _ => return Err(ReadErrorKind::FileType(meta.mode)),
         };
         let node = self.space.tree.add_node(meta, content)?;
-        if inode.is_directory() && found.has_whiteouts {
-            self.marked.push((node, found.without_marks));
+        if inode.is_directory() {
+            self.marked.extend(found.of_directory.map(|others| (node, others)));
         }
         self.whiteouts.extend(regular.map(|regular| (node, regular)));
         self.slots[slot] = Slot::Node(node);

@@ -17,12 +17,11 @@ use crate::tree::{Span, TARGET_MAX, Tree, XattrId, XattrsId};
 pub(super) struct ReadXattrs {
     /// All that were the input's, marks included.
     pub(super) all: XattrsId,
-    /// The same without the marks of a whiteout or of its directory.
-    pub(super) without_marks: XattrsId,
-    /// Has both marks of a whiteout.
-    pub(super) is_whiteout: bool,
-    /// Has both marks of a directory with whiteouts.
-    pub(super) has_whiteouts: bool,
+    /// If both marks of a whiteout are there, the others.
+    pub(super) of_whiteout: Option<XattrsId>,
+    /// If both marks of a directory with whiteouts are there, the others. Only one kind of marks is the format's own on one
+    /// inode; the other may be the input's.
+    pub(super) of_directory: Option<XattrsId>,
     /// Path of the backing file; empty without one.
     pub(super) payload: Span,
     /// Digest of the backing file, if it is known.
@@ -112,19 +111,19 @@ impl<'i> Workspace<'i> {
                 Meaning::Overlay => {}
             }
         }
-        let has = |marks: &[XattrId; 2]| marks.iter().all(|mark| ids.contains(mark));
-        let (is_whiteout, has_whiteouts) = (has(&self.markers.whiteout), has(&self.markers.whiteouts));
-        let mut marks: Vec<XattrId> = Vec::new();
-        if is_whiteout {
-            marks.extend(self.markers.whiteout);
-        }
-        if has_whiteouts {
-            marks.extend(self.markers.whiteouts);
-        }
-        let unmarked: Vec<XattrId> = ids.iter().copied().filter(|id| !marks.contains(id)).collect();
+        let (of_whiteout, of_directory) =
+            (self.without(&ids, self.markers.whiteout)?, self.without(&ids, self.markers.whiteouts)?);
         let all = self.tree.add_xattr_set(ids)?;
-        let without_marks = if marks.is_empty() { all } else { self.tree.add_xattr_set(unmarked)? };
-        Ok(ReadXattrs { all, without_marks, is_whiteout, has_whiteouts, payload, digest })
+        Ok(ReadXattrs { all, of_whiteout, of_directory, payload, digest })
+    }
+
+    /// The set without these marks, if it has both.
+    fn without(&mut self, ids: &[XattrId], marks: [XattrId; 2]) -> Result<Option<XattrsId>> {
+        if !marks.iter().all(|mark| ids.contains(mark)) {
+            return Ok(None);
+        }
+        let others: Vec<XattrId> = ids.iter().copied().filter(|id| !marks.contains(id)).collect();
+        Ok(Some(self.tree.add_xattr_set(others)?))
     }
 
     fn shared_entry(&mut self, id: u32) -> Result<Meaning> {
