@@ -41,7 +41,7 @@ cost() {
     power-cut) echo 130 ;;
     boot | initramfs-archives) echo 100 ;;
     debian-baseline) echo 80 ;;
-    deploy-disks | verity-offline) echo 60 ;;
+    deploy-disks | hostile | verity-offline) echo 60 ;;
     ci-image | image-mount | verity-digest) echo 20 ;;
     *) echo 300 ;;
     esac
