@@ -1,6 +1,6 @@
 #!/bin/sh
 # What a stranger can leave where `deploy`, `status` and `doctor` look, as root and with real fs-verity: each ends, soon, with
-# little memory, and the next one gets the lock. tests/hostile.rs tries all of it on the build host; here it is every 7th, or with
+# little memory, and the next one gets the lock. tests/hostile.rs tries all of it on the build host; here it is every 19th, or with
 # OSTREE_SEAL_HOSTILE=1 all.
 
 # shellcheck source=tests/vm/guest/lib.sh

@@ -9,6 +9,6 @@ set -euo pipefail
 # 64 MiB of nothing in a few bytes, and an EFI program without sections.
 head -c 64M /dev/zero | gzip -9 >"$GUEST/bomb"
 { printf 'MZ' && head -c 58 /dev/zero && printf '\100\0\0\0PE\0\0\144\206\0\0' && head -c 256 /dev/zero; } >"$GUEST/empty.efi"
-echo "${OSTREE_SEAL_HOSTILE:-7}" >"$GUEST/step"
+echo "${OSTREE_SEAL_HOSTILE:-19}" >"$GUEST/step"
 # shellcheck disable=SC2153 # the runner sets it
 printf 'DISK_SIZE=300M\nVM_TIMEOUT=3600\n' >"$WORK/settings"
