@@ -26,9 +26,12 @@ pub(in crate::initrd) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     archive_of(&members)
 }
 
+/// Mode, number of links, name and content of a member of an archive.
+type Member<'a> = (u32, u32, &'a str, &'a [u8]);
+
 /// One cpio archive with members of these modes, numbers of links, names and contents, and the directories that they need.
 /// Those with several links are one file.
-fn archive_of(members: &[(u32, u32, &str, &[u8])]) -> Vec<u8> {
+fn archive_of(members: &[Member<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut directories = std::collections::BTreeSet::new();
     for (inode, member) in (2..).zip(members) {
@@ -43,7 +46,7 @@ fn archive_of(members: &[(u32, u32, &str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn append(bytes: &mut Vec<u8>, inode: u32, (mode, links, name, content): (u32, u32, &str, &[u8])) {
+fn append(bytes: &mut Vec<u8>, inode: u32, (mode, links, name, content): Member<'_>) {
     let inode = if links > 1 { 1 } else { inode };
     write!(bytes, "070701{inode:08x}{mode:08x}{:08x}{:08x}{links:08x}{:08x}", 0, 0, 0).unwrap();
     write!(bytes, "{:08x}{:08x}{:08x}{:08x}{:08x}", content.len(), 0, 0, 0, 0).unwrap();
@@ -221,7 +224,7 @@ fn twenty_thousand_names_of_one_large_file_are_one_file() {
     let large = vec![7; 1 << 20];
     let names: Vec<String> = (0..20_000).map(|name| format!("usr/share/{name}")).collect();
     let links = u32::try_from(names.len() + 1).unwrap();
-    let mut members: Vec<(u32, u32, &str, &[u8])> = vec![(FILE, links, "usr/bin/large", &large)];
+    let mut members: Vec<Member<'_>> = vec![(FILE, links, "usr/bin/large", &large)];
     members.extend(names.iter().map(|name| (FILE, links, name.as_str(), b"".as_slice())));
     let found = read(&gzip(&archive_of(&members)));
     assert_eq!((found.program, policy(&read(&archive(POLICY))).len()), (None, 2));

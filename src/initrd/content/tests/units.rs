@@ -1,4 +1,4 @@
-use super::{FILE, LINK, archive, archive_of, read};
+use super::{FILE, LINK, Member, archive, archive_of, read};
 
 #[test]
 fn units_tell_who_sets_up_the_root() {
@@ -49,7 +49,7 @@ fn a_unit_is_masked_through_any_links() {
     let pull = (LINK, 1, pulled_in, b"../nothing".as_slice());
     let link = |name, target| (LINK, 1, name, target);
     let null = ("usr/null", b"/dev/null".as_slice());
-    let cases: [&[(u32, u32, &str, &[u8])]; 5] = [
+    let cases: [&[Member<'_>]; 5] = [
         &[link(null.0, null.1), link(mask, b"../../../usr/null")],
         &[link(null.0, null.1), link(mask, b"/usr/../usr/null")],
         &[(FILE, 1, "usr/empty", b""), link(mask, b"/usr/empty")],
