@@ -10,6 +10,7 @@ hash() { sha256sum | cut -d' ' -f1; }
 
 # extended OLD TEXT: a PCR's next value.
 extended() {
+    # shellcheck disable=SC2059 # the format is what is to be printed: bytes as escapes
     printf "$(printf '%s%s' "$1" "$(printf %s "$2" | hash)" | sed 's/../\\x&/g')" | hash
 }
 
@@ -55,7 +56,7 @@ program="./ostree-seal-root --give-up"
 attempt "$look"
 measured giving_up_is_measured 3 ostree-seal:refused
 
-printf '[seal]\nmode = unsealed\n[tpm]\nmeasure = 15\n' >$policy/policy.conf
+printf '[seal]\nmode = unsealed\n[tpm]\nmeasure = 15\n' >"$policy/policy.conf"
 attempt "$look"
 measured an_unsealed_boot_is_measured 0 ostree-seal:unsealed
 
