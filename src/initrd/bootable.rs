@@ -93,7 +93,7 @@ impl Candidates {
         let found = found?;
         ensure!(
             found.len() <= CANDIDATES_MAX,
-            "{} files may boot it, expected at most {CANDIDATES_MAX}",
+            "{} kernels and initramfs images may boot it, expected at most {CANDIDATES_MAX}; remove those that nobody boots",
             found.len()
         );
         let mut budget = Budget::default();
@@ -231,6 +231,9 @@ mod tests {
         assert!(error.contains("what is to be read of it has more than 67108864 bytes"), "{error}");
         (0..33).for_each(|number| add(number, b""));
         let error = format!("{:#}", candidates().unwrap_err());
-        assert_eq!(error, "33 files may boot it, expected at most 32");
+        assert_eq!(
+            error,
+            "33 kernels and initramfs images may boot it, expected at most 32; remove those that nobody boots"
+        );
     }
 }
