@@ -42,6 +42,8 @@ pub struct BuiltRoot {
     pub state: BootState,
     /// What `/run/ostree-booted` says about composefs.
     pub booted: Vec<BootedEntry>,
+    /// What the mounts of the disk may not do.
+    of_disk: MountFlags,
 }
 
 /// Builds the root that the policy asks for.
@@ -90,7 +92,7 @@ fn sealed(
     ];
     state.sealed = true;
     state.method = Some(overlay.method);
-    Ok(BuiltRoot { tree: overlay.mount, state, booted })
+    Ok(BuiltRoot { tree: overlay.mount, state, booted, of_disk: NO_PRIVILEGES })
 }
 
 /// The root from an image that nothing has checked, or from the deployment's directory.
@@ -133,7 +135,7 @@ fn unsealed(
     attach(&tree, CWD, destination.sysroot)
         .map_err(Doing::with("mounting the root on", destination.sysroot))?;
     state.steps.end("mount");
-    Ok(BuiltRoot { tree, state, booted })
+    Ok(BuiltRoot { tree, state, booted, of_disk: MountFlags::empty() })
 }
 
 impl Destination<'_> {
@@ -182,7 +184,7 @@ impl BuiltRoot {
             path: destination.sysroot,
             physical: &found.physical,
             deployment: &found.deployment,
-            of_disk: if self.state.sealed { NO_PRIVILEGES } else { MountFlags::empty() },
+            of_disk: self.of_disk,
         };
         if destination.layout.etc_transient {
             let changes = transient_etc(files)?;
